@@ -1,0 +1,103 @@
+//! What the kernel knows of a process: its CPU time, memory, bytes written and wake-ups.
+
+use std::fs;
+
+/// `/proc` counts CPU time in hundredths of a second on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// What a process has used since it started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// User and system time, in seconds.
+    pub(crate) cpu: f64,
+    /// Bytes that it caused to be written to disks.
+    pub(crate) written: u64,
+    /// How often its threads went to sleep by themselves, and so had to be woken.
+    pub(crate) wakeups: u64,
+}
+
+impl Usage {
+    /// Of one process; zeros if it is gone.
+    pub(crate) fn of(pid: u32) -> Self {
+        let (own, _) = cpu_ticks(pid);
+        Self {
+            cpu: own as f64 / TICKS_PER_SECOND,
+            written: field(pid, "io", "write_bytes:"),
+            wakeups: wakeups(pid),
+        }
+    }
+
+    /// Of a process and its children, those that ended too.
+    pub(crate) fn of_family(pid: u32) -> Self {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let family = children.split_whitespace().filter_map(|p| p.parse().ok()).chain([pid]);
+        family.fold(Usage::default(), |sum, pid| {
+            let (own, reaped) = cpu_ticks(pid);
+            let one = Usage::of(pid);
+            Usage {
+                cpu: sum.cpu + (own + reaped) as f64 / TICKS_PER_SECOND,
+                written: sum.written + one.written,
+                wakeups: sum.wakeups + one.wakeups,
+            }
+        })
+    }
+
+    pub(crate) fn since(self, before: Usage) -> Usage {
+        Usage {
+            cpu: self.cpu - before.cpu,
+            written: self.written.saturating_sub(before.written),
+            wakeups: self.wakeups.saturating_sub(before.wakeups),
+        }
+    }
+}
+
+/// Resident memory, in MiB.
+pub(crate) fn resident_mib(pid: u32) -> f64 {
+    field(pid, "status", "VmRSS:") as f64 / 1024.0
+}
+
+/// Its own ticks, and those of children it has waited for.
+fn cpu_ticks(pid: u32) -> (u64, u64) {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may hold anything, a parenthesis too; user time is the twelfth field after its end.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut ticks = after_name.split_whitespace().skip(11).take(4).map(|t| t.parse::<u64>().unwrap_or(0));
+    let mut two = || ticks.next().unwrap_or(0) + ticks.next().unwrap_or(0);
+    (two(), two())
+}
+
+fn wakeups(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok())
+        .map(|status| find(&status, "voluntary_ctxt_switches:"))
+        .sum()
+}
+
+fn field(pid: u32, file: &str, name: &str) -> u64 {
+    find(&fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default(), name)
+}
+
+fn find(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sees_this_process_work() {
+        let pid = std::process::id();
+        let before = Usage::of(pid);
+        let begin = std::time::Instant::now();
+        while begin.elapsed().as_millis() < 60 {
+            std::hint::black_box(Usage::of(pid));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        let used = Usage::of(pid).since(before);
+        assert!(used.cpu > 0.0 && used.wakeups > 0, "{used:?}");
+        assert!(resident_mib(pid) > 0.5);
+    }
+}

@@ -1,0 +1,377 @@
+//! Claims: of jobs by lane or by expiry, and of deliveries by lane. The rows are read before the commit, so that one
+//! which cannot be read is not left claimed by nobody.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
+
+use domain::{
+    chance::Moment,
+    lane::{Ask, Lane},
+    time::Timestamp,
+};
+use storage::{ClaimedDelivery, ClaimedJob, LaneClaim};
+use tokio_postgres::Row;
+
+use super::{
+    fault::Fault,
+    line::Verb,
+    link::Params,
+    transaction::{STAND, Transaction, nothing},
+};
+use crate::{
+    columns::Columns,
+    effects::Effects,
+    rows::{self, claimed_delivery_columns, claimed_job_columns},
+};
+
+/// What is claimed is held and read by the same statement; `$due` finds it under ids of its own. The queue is reached by
+/// `= ANY`: that is a seek a row whatever statistics say. Where a batch is joined with it, it is not: the array would be
+/// read anew for each row (84 ms for 500 rows, 2.3 without).
+macro_rules! claim_jobs {
+    ($due:literal) => {
+        concat!(
+            "WITH due AS MATERIALIZED (", $due, "), \
+             q AS MATERIALIZED (UPDATE job_queue q SET attempt = q.attempt + 1, node = $1, epoch = $2, \
+             started_at = COALESCE(q.started_at, $3) WHERE q.id = ANY (ARRAY(SELECT id FROM due)) RETURNING q.*) SELECT ",
+            claimed_job_columns!(),
+            " FROM q CROSS JOIN LATERAL (SELECT * FROM jobs WHERE tenant = q.tenant AND id = q.id) j \
+             LEFT JOIN payload i ON i.tenant = j.tenant AND i.id = j.id AND i.kind = 1 AND j.input IS NULL \
+             LEFT JOIN payload p ON p.tenant = j.tenant AND p.id = j.id AND p.kind = 2 AND j.result_shown = 1 \
+             AND j.result IS NULL "
+        )
+    };
+}
+
+/// ?1 node, ?2 epoch, ?3 started, ?4 lanes, ?5 at most of each, ?6 now.
+const CLAIM_JOBS: &str = concat!(
+    claim_jobs!(
+        "SELECT d.id FROM UNNEST($4::bigint[], $5::bigint[]) AS a (lane, k) CROSS JOIN LATERAL \
+         (SELECT id FROM job_queue WHERE lane = a.lane AND node IS NULL AND due_at <= $6 ORDER BY due_at, id \
+         LIMIT a.k FOR UPDATE SKIP LOCKED) d"
+    ),
+    "ORDER BY q.due_at, q.id"
+);
+
+/// ?1 node, ?2 epoch, ?3 started, ?4 now, ?5 limit.
+const CLAIM_EXPIRED: &str = concat!(
+    claim_jobs!(
+        "SELECT id FROM job_queue WHERE expires_at IS NOT NULL AND node IS NULL AND expires_at <= $4 \
+         ORDER BY expires_at LIMIT $5 FOR UPDATE SKIP LOCKED"
+    ),
+    "ORDER BY q.expires_at, q.id"
+);
+
+/// True of a lane `a.lane` of which nothing is sent: its endpoint is disabled, or deleted.
+macro_rules! closed {
+    () => {
+        "(EXISTS (SELECT 1 FROM endpoint_sequence s WHERE s.lane = a.lane AND s.state <> 0) \
+         OR EXISTS (SELECT 1 FROM endpoint_sequence s WHERE s.beside = a.lane AND s.state <> 0 AND s.state = 2))"
+    };
+}
+
+/// The terms of a lane `a.lane`, if it has any.
+macro_rules! terms {
+    () => {
+        "(SELECT s.terms FROM endpoint_sequence s WHERE s.lane = a.lane AND s.terms IS NOT NULL)"
+    };
+}
+
+/// True of a lane `a.lane` with terms of which another node has something in flight: what its owner allows is allowed to all
+/// nodes together, and while a fleet changes two may believe that they serve it.
+macro_rules! busy {
+    ($node:literal, $epoch:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM endpoint_sequence s JOIN delivery_queue o ON o.lane = s.lane \
+             WHERE s.lane = a.lane AND s.terms IS NOT NULL AND o.number IS NOT NULL AND o.node IS NOT NULL \
+             AND (o.node <> ",
+            $node,
+            " OR o.epoch <> ",
+            $epoch,
+            "))"
+        )
+    };
+}
+
+/// Where what was claimed of `q` is read from.
+macro_rules! claimed_from {
+    () => {
+        " FROM q CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE tenant = q.tenant AND id = q.id) d \
+         CROSS JOIN LATERAL (SELECT * FROM events WHERE tenant = d.tenant AND id = d.event) e \
+         LEFT JOIN LATERAL (SELECT * FROM jobs WHERE tenant = d.tenant AND id = d.job) j ON TRUE \
+         LEFT JOIN LATERAL (SELECT * FROM endpoints WHERE tenant = d.tenant AND id = d.endpoint) n ON TRUE \
+         LEFT JOIN payload p ON p.tenant = e.tenant AND p.id = e.id AND p.kind = 3 AND e.body IS NULL "
+    };
+}
+
+/// ?1 lanes: of those that have terms, the rows by which they are served. Two nodes lock them in the same order.
+const LOCK_LANES: &str = "SELECT s.endpoint FROM endpoint_sequence s WHERE s.lane = ANY($1) AND s.terms IS NOT NULL \
+     ORDER BY s.endpoint FOR UPDATE";
+
+/// ?1 node, ?2 epoch, ?3 started, ?4 lanes, ?5 at most of each, ?6 now, ?7 lanes that are probed: of those the oldest,
+/// whether its time has come or not. ?8 the terms that each was asked under: others, and lanes of which other nodes have
+/// something in flight, give nothing.
+const CLAIM_DELIVERIES: &str = concat!(
+    "WITH due AS MATERIALIZED (SELECT d.id FROM (SELECT a.lane, CASE WHEN ",
+    closed!(),
+    " OR ",
+    terms!(),
+    " IS DISTINCT FROM a.terms OR ",
+    busy!("$1", "$2"),
+    " THEN 0 ELSE a.k END AS k FROM UNNEST($4::bigint[], $5::bigint[], $8::text[]) AS a (lane, k, terms) OFFSET 0) a \
+     CROSS JOIN LATERAL \
+     (SELECT id FROM delivery_queue WHERE lane = a.lane AND node IS NULL \
+     AND due_at <= CASE WHEN a.lane = ANY($7::bigint[]) THEN 9223372036854775807 ELSE $6 END \
+     AND (a.lane <> ALL($7::bigint[]) OR not_before IS NULL OR not_before <= $6) ORDER BY due_at, id \
+     LIMIT a.k FOR UPDATE SKIP LOCKED) d), \
+     q AS MATERIALIZED (UPDATE delivery_queue q SET attempt = q.attempt + 1, node = $1, epoch = $2, started_at = $3, \
+     trigger = CASE WHEN q.lane = ANY($7::bigint[]) THEN 1 ELSE q.trigger END \
+     WHERE q.id = ANY (ARRAY(SELECT id FROM due)) RETURNING q.*) SELECT ",
+    claimed_delivery_columns!(),
+    claimed_from!(),
+    "ORDER BY q.due_at, q.id"
+);
+
+/// ?1 node, ?2 epoch, ?3 started, ?4 lanes, ?5 the terms that each was asked under, ?6 now, ?7 lanes that are probed: of each
+/// lane the first in its order, if its time has come and none is out.
+const CLAIM_HEADS: &str = concat!(
+    "WITH due AS MATERIALIZED (SELECT h.id FROM UNNEST($4::bigint[], $5::text[]) AS a (lane, terms) \
+     CROSS JOIN LATERAL (SELECT id, due_at, not_before FROM delivery_queue WHERE lane = a.lane AND number > 0 \
+     ORDER BY number LIMIT 1) h WHERE NOT ",
+    closed!(),
+    " AND ",
+    terms!(),
+    " IS NOT DISTINCT FROM a.terms AND NOT EXISTS (SELECT 1 FROM delivery_queue o WHERE o.lane = a.lane \
+     AND o.number IS NOT NULL AND o.node IS NOT NULL) \
+     AND CASE WHEN a.lane = ANY($7::bigint[]) THEN COALESCE(h.not_before, $6) ELSE h.due_at END <= $6), \
+     q AS MATERIALIZED (UPDATE delivery_queue q SET attempt = q.attempt + 1, node = $1, epoch = $2, started_at = $3, \
+     trigger = CASE WHEN q.lane = ANY($7::bigint[]) THEN 1 ELSE q.trigger END \
+     WHERE q.id = ANY (ARRAY(SELECT id FROM due)) AND q.node IS NULL RETURNING q.*) SELECT ",
+    claimed_delivery_columns!(),
+    claimed_from!(),
+    "ORDER BY q.id"
+);
+
+/// ?1 lanes, each with an order: when the first of each is due, and their terms. While one is out none is: what settles it
+/// looks again. ?2 now: never before a quarter of a second from now, since who asked has just been given what was due.
+const NEXT_HEADS: &str = concat!(
+    "SELECT a.lane, CASE WHEN ",
+    closed!(),
+    " OR EXISTS (SELECT 1 FROM delivery_queue o WHERE o.lane = a.lane AND o.number IS NOT NULL \
+     AND o.node IS NOT NULL) THEN NULL ELSE (SELECT GREATEST(q.due_at, $2) FROM delivery_queue q \
+     WHERE q.lane = a.lane AND q.number > 0 ORDER BY q.number LIMIT 1) END, ",
+    terms!(),
+    " FROM UNNEST($1::bigint[]) AS a (lane)"
+);
+
+/// ?1 lanes: when the next row of each is due.
+const NEXT_JOBS: &str = "SELECT a.lane, (SELECT q.due_at FROM job_queue q WHERE q.lane = a.lane AND q.node IS NULL \
+     ORDER BY q.due_at, q.id LIMIT 1) FROM UNNEST($1::bigint[]) AS a (lane)";
+/// The same, and their terms; of a closed lane none is, and of a busy one none before ?4. ?2 node, ?3 epoch.
+const NEXT_DELIVERIES: &str = concat!(
+    "SELECT a.lane, CASE WHEN ",
+    closed!(),
+    " THEN NULL ELSE (SELECT CASE WHEN ",
+    busy!("$2", "$3"),
+    " THEN GREATEST(q.due_at, $4) ELSE q.due_at END FROM delivery_queue q WHERE q.lane = a.lane AND q.node IS NULL \
+     ORDER BY q.due_at, q.id LIMIT 1) END, ",
+    terms!(),
+    " FROM UNNEST($1::bigint[]) AS a (lane)"
+);
+
+const NEXT_EXPIRY: &str = "SELECT expires_at FROM job_queue WHERE expires_at IS NOT NULL AND node IS NULL \
+     ORDER BY expires_at LIMIT 1";
+
+/// How long a lane is left alone of which another node has something in flight.
+const BUSY: Duration = Duration::from_millis(250);
+
+pub(crate) struct ClaimJobs;
+
+impl Verb for ClaimJobs {
+    type Command = (Vec<Ask>, Moment);
+    type Answer = Vec<LaneClaim<ClaimedJob>>;
+    const STATEMENTS: &'static [&'static str] = &[CLAIM_JOBS, NEXT_JOBS, STAND];
+
+    async fn write(
+        tx: &Transaction<'_>,
+        effects: &mut Effects,
+        commands: &[Self::Command],
+    ) -> Result<Vec<Self::Answer>, Fault> {
+        let mut answers = Vec::with_capacity(1);
+        for (asks, at) in commands {
+            let (claimed, next) = claim_jobs(tx, asks, *at).await?;
+            let fence = tx.fence()?;
+            let claimed =
+                claimed.iter().map(|row| rows::claimed_job(row, fence)).collect::<Result<Vec<_>, _>>()?;
+            for job in &claimed {
+                effects.job_claimed(&job.job.task, job.job.tenant, job.job.id);
+            }
+            let next = next.iter().map(|row| Ok((row, None))).collect::<Result<Vec<_>, Fault>>()?;
+            answers.push(by_lane(asks, claimed, |job| job.hold.lane, next)?);
+        }
+        tx.commit(nothing()).await?;
+        Ok(answers)
+    }
+}
+
+pub(crate) struct ClaimDeliveries;
+
+impl Verb for ClaimDeliveries {
+    type Command = (Vec<Ask>, Moment);
+    type Answer = Vec<LaneClaim<ClaimedDelivery>>;
+    const STATEMENTS: &'static [&'static str] =
+        &[CLAIM_DELIVERIES, NEXT_DELIVERIES, CLAIM_HEADS, NEXT_HEADS, LOCK_LANES, STAND];
+
+    async fn write(
+        tx: &Transaction<'_>,
+        _: &mut Effects,
+        commands: &[Self::Command],
+    ) -> Result<Vec<Self::Answer>, Fault> {
+        let mut answers = Vec::with_capacity(1);
+        for (asks, at) in commands {
+            let (mut claimed, mut next) = claim_deliveries(tx, asks, *at).await?;
+            if asks.iter().any(|ask| ask.terms.ordered) {
+                let (heads, behind) = claim_heads(tx, asks, *at).await?;
+                claimed.extend(heads);
+                next.extend(behind);
+            }
+            let fence = tx.fence()?;
+            let claimed = claimed
+                .iter()
+                .map(|row| rows::claimed_delivery(row, fence))
+                .collect::<Result<Vec<_>, _>>()?;
+            let next = next.iter().map(|row| Ok((row, row.try_get::<_, Option<String>>(2)?)));
+            let next = next.collect::<Result<Vec<_>, Fault>>()?;
+            answers.push(by_lane(asks, claimed, |delivery| delivery.hold.lane, next)?);
+        }
+        tx.commit(nothing()).await?;
+        Ok(answers)
+    }
+}
+
+/// Lanes, at most of each, and the terms that each is asked under. Two nodes lock rows of the same lanes in the same order.
+fn wanted<'a>(asks: impl Iterator<Item = &'a Ask>) -> (Vec<i64>, Vec<i64>, Vec<Option<String>>) {
+    let mut wanted: BTreeMap<i64, (i64, Option<String>)> = BTreeMap::new();
+    for ask in asks {
+        wanted.entry(ask.lane.0).or_insert_with(|| (0, ask.terms.to_text())).0 += i64::from(ask.k);
+    }
+    let (mut lanes, mut most, mut terms) = (Vec::new(), Vec::new(), Vec::new());
+    for (lane, (k, text)) in wanted {
+        lanes.push(lane);
+        most.push(k);
+        terms.push(text);
+    }
+    (lanes, most, terms)
+}
+
+/// Claims, and then looks at what is left.
+async fn claim_jobs(tx: &Transaction<'_>, asks: &[Ask], at: Moment) -> Result<(Vec<Row>, Vec<Row>), Fault> {
+    let fence = tx.fence()?;
+    let (lanes, most, _) = wanted(asks.iter());
+    let (wall, now) = (at.wall.micros(), at.now.micros());
+    let params: &Params<'_> = &[&fence.node, &fence.epoch, &wall, &lanes, &most, &now];
+    let claimed = async { tx.rows(CLAIM_JOBS, params).await };
+    let left = async { tx.rows(NEXT_JOBS, &[&lanes]).await };
+    let (_, claimed, left) = tx.begin(async { tokio::try_join!(biased; tx.stand(), claimed, left) }).await?;
+    Ok((claimed, left))
+}
+
+/// The same, for a lane with terms only while no other node has something of it in flight.
+async fn claim_deliveries(
+    tx: &Transaction<'_>,
+    asks: &[Ask],
+    at: Moment,
+) -> Result<(Vec<Row>, Vec<Row>), Fault> {
+    let fence = tx.fence()?;
+    let all: Vec<i64> = asks.iter().map(|ask| ask.lane.0).collect();
+    let (lanes, most, terms) = wanted(asks.iter().filter(|ask| !ask.terms.ordered));
+    let probed = probed(asks);
+    let (wall, now, again) = (at.wall.micros(), at.now.micros(), (at.now + BUSY).micros());
+    let lock = async { tx.rows(LOCK_LANES, &[&all]).await };
+    let params: &Params<'_> = &[&fence.node, &fence.epoch, &wall, &lanes, &most, &now, &probed, &terms];
+    let claimed = async { tx.rows(CLAIM_DELIVERIES, params).await };
+    let left = async { tx.rows(NEXT_DELIVERIES, &[&lanes, &fence.node, &fence.epoch, &again]).await };
+    let all = async { tokio::try_join!(biased; tx.stand(), lock, claimed, left) };
+    let (_, _, claimed, left) = tx.begin(all).await?;
+    Ok((claimed, left))
+}
+
+fn probed(asks: &[Ask]) -> Vec<i64> {
+    asks.iter().filter(|ask| ask.probe).map(|ask| ask.lane.0).collect()
+}
+
+/// The same of lanes with an order, whose rows are locked by then.
+async fn claim_heads(tx: &Transaction<'_>, asks: &[Ask], at: Moment) -> Result<(Vec<Row>, Vec<Row>), Fault> {
+    let fence = tx.fence()?;
+    let (lanes, _, terms) = wanted(asks.iter().filter(|ask| ask.terms.ordered));
+    let (wall, now, again) = (at.wall.micros(), at.now.micros(), (at.now + BUSY).micros());
+    let probed = probed(asks);
+    let params: &Params<'_> = &[&fence.node, &fence.epoch, &wall, &lanes, &terms, &now, &probed];
+    let claimed = async { tx.rows(CLAIM_HEADS, params).await };
+    let left = async { tx.rows(NEXT_HEADS, &[&lanes, &again]).await };
+    tokio::try_join!(biased; claimed, left)
+}
+
+/// An answer for each ask, in their order. `next`: lane and due time, and the lane's terms.
+fn by_lane<T>(
+    asks: &[Ask],
+    claimed: Vec<T>,
+    lane_of: impl Fn(&T) -> Lane,
+    next: Vec<(&Row, Option<String>)>,
+) -> Result<Vec<LaneClaim<T>>, Fault> {
+    type Found<T> = (VecDeque<T>, Option<i64>, Option<String>);
+    let mut lanes: HashMap<Lane, Found<T>> = HashMap::new();
+    for (row, terms) in next {
+        lanes.insert(Lane(row.try_get(0)?), (VecDeque::new(), row.try_get(1)?, terms));
+    }
+    for item in claimed {
+        let (items, ..) = lanes.entry(lane_of(&item)).or_insert_with(|| (VecDeque::new(), None, None));
+        items.push_back(item);
+    }
+    let answer = |ask: &Ask| {
+        let nothing = LaneClaim { lane: ask.lane, claimed: Vec::new(), next_due: None, terms: ask.terms };
+        let Some((items, next, terms)) = lanes.get_mut(&ask.lane) else { return nothing };
+        if *terms != ask.terms.to_text() {
+            return rows::other_terms(nothing, terms.as_deref(), *next);
+        }
+        let most = items.len().min(ask.k as usize);
+        let next_due = next.map(Timestamp::from_micros);
+        LaneClaim { claimed: items.drain(..most).collect(), next_due, ..nothing }
+    };
+    Ok(asks.iter().map(answer).collect())
+}
+
+pub(crate) struct ClaimExpired;
+
+impl Verb for ClaimExpired {
+    type Command = (u32, Moment);
+    type Answer = (Vec<ClaimedJob>, Option<Timestamp>);
+    const STATEMENTS: &'static [&'static str] = &[CLAIM_EXPIRED, NEXT_EXPIRY, STAND];
+
+    async fn write(
+        tx: &Transaction<'_>,
+        effects: &mut Effects,
+        commands: &[Self::Command],
+    ) -> Result<Vec<Self::Answer>, Fault> {
+        let mut answers = Vec::with_capacity(1);
+        for (limit, at) in commands {
+            let (fence, limit) = (tx.fence()?, i64::from(*limit));
+            let (wall, now) = (at.wall.micros(), at.now.micros());
+            let claimed =
+                async { tx.rows(CLAIM_EXPIRED, &[&fence.node, &fence.epoch, &wall, &now, &limit]).await };
+            let next = async { tx.row(NEXT_EXPIRY, &[]).await };
+            let (_, claimed, next) =
+                tx.begin(async { tokio::try_join!(biased; tx.stand(), claimed, next) }).await?;
+            let claimed =
+                claimed.iter().map(|row| rows::claimed_job(row, fence)).collect::<Result<Vec<_>, _>>()?;
+            for job in &claimed {
+                effects.job_claimed(&job.job.task, job.job.tenant, job.job.id);
+            }
+            let next = next.map(|row| row.int_or(0)).transpose().map_err(storage::StorageError::refused)?;
+            answers.push((claimed, next.flatten().map(Timestamp::from_micros)));
+        }
+        tx.commit(nothing()).await?;
+        Ok(answers)
+    }
+}

@@ -1,0 +1,52 @@
+//! PostgreSQL's rows as [`Columns`], and fixed bytes as parameters.
+
+use bytes::BytesMut;
+use tokio_postgres::{
+    Row,
+    types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked},
+};
+
+use crate::columns::Columns;
+
+fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<Option<T>, String> {
+    row.try_get(column).map_err(|error| error.to_string())
+}
+
+impl Columns for Row {
+    fn int_or(&self, column: usize) -> Result<Option<i64>, String> {
+        // Counts and CASEs are not always as wide as columns are.
+        match self.columns().get(column).map(|column| column.type_()) {
+            Some(&Type::INT4) => Ok(get::<i32>(self, column)?.map(i64::from)),
+            _ => get(self, column),
+        }
+    }
+
+    fn text_or(&self, column: usize) -> Result<Option<&str>, String> {
+        get(self, column)
+    }
+
+    fn bytes_or(&self, column: usize) -> Result<Option<&[u8]>, String> {
+        get(self, column)
+    }
+}
+
+/// An id or a digest, as a parameter or an element of one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Fixed<const N: usize>(pub(crate) [u8; N]);
+
+/// The 16 bytes of an id.
+pub(crate) type Id = Fixed<16>;
+
+impl<const N: usize> ToSql for Fixed<N> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    accepts!(BYTEA);
+    to_sql_checked!();
+}

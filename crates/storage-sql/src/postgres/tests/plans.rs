@@ -1,0 +1,205 @@
+//! Every statement is prepared, its parameters are all there, and the hot ones seek: a plan that was made while the
+//! tables were empty must not scan them once they are full.
+
+use testkit::postgres::Cluster;
+use tokio_postgres::{Client, SimpleQueryMessage, types::Type};
+
+use super::database;
+use crate::{
+    access, cold,
+    postgres::{
+        attach, claims, endpoints, finish, let_go, line::Verb, link::Address, midway, nodes,
+        reads::for_postgres, report, retention, seldom, settle, submit, takeover, watch,
+    },
+};
+
+/// Those of the verbs, whose text is PostgreSQL's own.
+fn hot() -> Vec<String> {
+    [
+        submit::Submissions::STATEMENTS,
+        claims::ClaimJobs::STATEMENTS,
+        claims::ClaimExpired::STATEMENTS,
+        claims::ClaimDeliveries::STATEMENTS,
+        finish::Finishes::STATEMENTS,
+        midway::Requeues::STATEMENTS,
+        midway::Announcements::STATEMENTS,
+        report::Reports::STATEMENTS,
+        settle::Settlements::STATEMENTS,
+        seldom::Cancels::STATEMENTS,
+        seldom::BringForward::STATEMENTS,
+        seldom::Resends::STATEMENTS,
+        attach::Attaches::STATEMENTS,
+        let_go::LettingGo::STATEMENTS,
+        retention::Prunes::STATEMENTS,
+        retention::Forgets::STATEMENTS,
+        nodes::Extends::STATEMENTS,
+    ]
+    .concat()
+    .into_iter()
+    .map(for_postgres)
+    .collect()
+}
+
+fn seldom() -> Vec<&'static str> {
+    [
+        endpoints::Commands::STATEMENTS,
+        seldom::Pauses::STATEMENTS,
+        nodes::Joins::STATEMENTS,
+        nodes::Shares::STATEMENTS,
+        nodes::Drains::STATEMENTS,
+        nodes::Leaves::STATEMENTS,
+        takeover::Takeovers::STATEMENTS,
+        takeover::GiveBacks::STATEMENTS,
+        &[nodes::ROSTER, watch::CANCELS, watch::AWAITED, watch::TELL],
+    ]
+    .concat()
+}
+
+async fn client() -> Client {
+    let url = database(Cluster::shared()).await;
+    Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap()
+}
+
+/// The highest parameter, if every one below it is there too.
+fn parameters(sql: &str) -> usize {
+    let count = (1..).take_while(|n| sql.contains(&format!("${n}"))).count();
+    assert!(!sql.contains(&format!("${}", count + 2)), "a parameter is skipped: {sql}");
+    count
+}
+
+#[tokio::test]
+async fn every_statement_is_prepared_with_all_its_parameters() {
+    let client = client().await;
+    let cold = cold::ALL.iter().chain(access::ALL).map(|(_, sql)| for_postgres(sql));
+    for sql in hot().into_iter().chain(seldom().into_iter().map(for_postgres)).chain(cold) {
+        let statement = client.prepare(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        assert_eq!(statement.params().len(), parameters(&sql), "{sql}");
+    }
+}
+
+/// `$12` is the twelfth parameter wherever it stands: what is bound by number comes back under its number.
+#[tokio::test]
+async fn parameters_go_by_their_number_whatever_their_order_in_the_text() {
+    let client = client().await;
+    for (_, sql) in cold::ALL.iter().chain(access::ALL) {
+        let sql = for_postgres(sql);
+        let mut numbers: Vec<usize> = sql
+            .split('$')
+            .skip(1)
+            .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap())
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>(), "{sql}");
+    }
+    let row = client
+        .query_one(
+            &for_postgres(
+                "SELECT CAST(?2 AS BIGINT), CAST(?12 AS BIGINT), CAST(?1 AS BIGINT), ?3, ?4, ?5, ?6, \
+            ?7, ?8, ?9, ?10, ?11",
+            ),
+            &[&1_i64, &2_i64, &"", &"", &"", &"", &"", &"", &"", &"", &"", &12_i64],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(2)), (2, 12, 1));
+}
+
+/// The plan for any parameters: one made for NULLs would leave out what they rule out.
+async fn plan(client: &Client, sql: &str) -> String {
+    client.batch_execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
+    let nulls = vec!["NULL"; parameters(sql)].join(", ");
+    let execute = if nulls.is_empty() { "EXECUTE p".to_owned() } else { format!("EXECUTE p ({nulls})") };
+    explain(client, sql, &execute).await
+}
+
+async fn explain(client: &Client, sql: &str, execute: &str) -> String {
+    let explain = format!("PREPARE p AS {sql}; EXPLAIN (COSTS OFF) {execute}; DEALLOCATE p");
+    let lines = client.simple_query(&explain).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let text = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    };
+    lines.iter().filter_map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// What a parameter of this type may be.
+fn sample(kind: &Type) -> &'static str {
+    match *kind {
+        Type::BYTEA_ARRAY => "ARRAY['\\x01', '\\x02']::bytea[]",
+        Type::INT8_ARRAY => "ARRAY[1, 2]::bigint[]",
+        Type::TEXT_ARRAY => "ARRAY['a', 'b']",
+        Type::BYTEA => "'\\x01'::bytea",
+        Type::TEXT => "'a'",
+        _ => "1",
+    }
+}
+
+/// A queue that was empty when statistics were taken, and filled up since.
+const FILLED_UP: &str = "ANALYZE; INSERT INTO job_queue (id, tenant, lane, due_at, attempt) \
+     SELECT decode(md5(n::text), 'hex'), 1, 16, n, 0 FROM generate_series(1, 30000) n; \
+     INSERT INTO delivery_queue (id, tenant, lane, due_at, attempt, steps, since, succeeded, trigger) \
+     SELECT decode(md5(n::text), 'hex'), 1, 16, n, 0, 0, 0, 0, 0 FROM generate_series(1, 30000) n";
+
+#[tokio::test]
+async fn queues_are_sought_whatever_statistics_say() {
+    let url = database(Cluster::shared()).await;
+    Cluster::shared().sql(super::name(&url), FILLED_UP);
+    let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
+    for sql in hot() {
+        let statement = client.prepare(&sql).await.unwrap();
+        let values: Vec<_> = statement.params().iter().map(sample).collect();
+        let execute =
+            if values.is_empty() { "EXECUTE p".into() } else { format!("EXECUTE p ({})", values.join(", ")) };
+        let plan = explain(&client, &sql, &execute).await;
+        let lines: Vec<&str> = plan.lines().collect();
+        for (n, line) in lines.iter().enumerate() {
+            let queue = line.contains("_queue q")
+                || line.contains("on job_queue")
+                || line.contains("on delivery_queue");
+            let by_key = line.contains("_pkey") && queue;
+            assert!(!by_key || lines[n + 1].contains("Index Cond"), "{sql}\n{plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn hot_statements_seek() {
+    let client = client().await;
+    for sql in hot() {
+        let plan = plan(&client, &sql).await;
+        // What is scanned is the batch itself, or the one row that says what the fleet is, never a table.
+        let tables = plan.replace("Seq Scan on fleet", "");
+        assert!(!tables.contains("Seq Scan on"), "{sql}\n{plan}");
+        assert!(!plan.contains("Hash Join") && !plan.contains("Merge Join"), "{sql}\n{plan}");
+    }
+}
+
+/// A claim walks the partial index in the lane's order from its first row, and stops at its limit.
+#[tokio::test]
+async fn claims_walk_the_partial_index_and_sort_nothing_before_the_limit() {
+    let client = client().await;
+    for (sql, index) in [
+        (claims::ClaimJobs::STATEMENTS[0], "job_queue_due"),
+        (claims::ClaimDeliveries::STATEMENTS[0], "delivery_queue_due"),
+        (claims::ClaimExpired::STATEMENTS[0], "job_queue_expiry"),
+    ] {
+        let plan = plan(&client, sql).await;
+        let lines: Vec<&str> = plan.lines().map(str::trim).collect();
+        let limit = lines.iter().position(|line| line.contains("Limit")).unwrap_or_else(|| panic!("{plan}"));
+        assert!(lines[limit + 1].contains("LockRows"), "{plan}");
+        assert!(lines[limit + 2].contains(&format!("Scan using {index}")), "{plan}");
+    }
+}
+
+/// A page is a walk along one key from where it begins: no sort of what matches.
+#[tokio::test]
+async fn lists_sort_nothing() {
+    let client = client().await;
+    for sql in
+        [cold::JOBS, cold::DELIVERIES, cold::DELIVERIES_OF_JOB, cold::DELIVERIES_OF_ENDPOINT, cold::LIVE_JOBS]
+    {
+        let plan = plan(&client, &for_postgres(sql)).await;
+        assert!(!plan.contains("Sort"), "{sql}\n{plan}");
+    }
+}

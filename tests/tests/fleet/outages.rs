@@ -1,0 +1,154 @@
+//! The database goes, comes back, and is stingy.
+
+use std::time::Duration;
+
+use ringback_tests::{Peer, Reply, Ringback, ask, clock, wait};
+use serde_json::json;
+use testkit::postgres::{Cluster, Mode};
+
+use super::{LEASE, TAKEN_OVER, config, faults, with_work, work};
+
+/// Once PostgreSQL is there again, so is everything.
+const BACK: Duration = Duration::from_secs(3);
+
+async fn pair(cluster: &Cluster, upstream: &Peer) -> [Ringback; 2] {
+    let url = cluster.fresh_database();
+    let config = with_work(config(), upstream, 8);
+    let mut first = Ringback::over(config.clone(), &url);
+    first.run(&["migrate"]).expect("ringback migrate");
+    first.launch().await;
+    let second = first.beside(config).await;
+    [first, second]
+}
+
+/// Submits until it is accepted; its id.
+async fn accepted(node: &Ringback, job: &serde_json::Value) -> String {
+    wait::until("it is accepted", || async {
+        let headers = [("content-type", "application/json")];
+        let answer =
+            node.api().attempt(http::Method::POST, "/v1/jobs", &headers, job.to_string()).await.ok()?;
+        (answer.status == 202).then(|| answer.json()["id"].as_str().unwrap().to_owned())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_database_that_crashed_is_used_again_within_seconds() {
+    let cluster = Cluster::start().unwrap();
+    let (upstream, receiver) = (Peer::start().await, Peer::start().await);
+    upstream.answer("/work", |_| Reply::json("1").after(Duration::from_millis(700)));
+    let nodes = pair(&cluster, &upstream).await;
+    let mut jobs = Vec::new();
+    for n in 0..6 {
+        jobs.push(nodes[n % 2].api().accepted(&work(json!(n), &receiver)).await);
+    }
+    cluster.stop(Mode::Immediate);
+    for node in &nodes {
+        wait::until("it is not ready", || async {
+            (node.api().get("/readyz").await.status == 503).then_some(())
+        })
+        .await;
+        node.api().submit(&work(json!(9), &receiver)).await.problem(503, "storage-unavailable");
+        assert_eq!(node.api().get("/livez").await.status, 200);
+    }
+    cluster.resume();
+    let back = clock::now();
+    for node in &nodes {
+        let id = accepted(node, &work(json!("after"), &receiver)).await;
+        node.api().ended(&id).await;
+        jobs.push(id);
+    }
+    assert!(back.elapsed() < BACK + Duration::from_millis(700), "{:?}", back.elapsed());
+    for job in &jobs {
+        assert_eq!(nodes[0].api().ended(job).await["status"], "succeeded");
+        nodes[0].api().delivery_is(job, "succeeded").await;
+    }
+    let events: std::collections::HashSet<_> =
+        receiver.all().iter().map(|request| request.webhook_id().to_owned()).collect();
+    assert_eq!(events.len(), jobs.len(), "an event each");
+}
+
+#[tokio::test]
+async fn sessions_that_are_ended_are_made_anew() {
+    let cluster = Cluster::shared();
+    let (upstream, receiver) = (Peer::start().await, Peer::start().await);
+    upstream.answer("/work", |_| Reply::json("1").after(Duration::from_millis(300)));
+    let nodes = pair(cluster, &upstream).await;
+    let mut jobs = Vec::new();
+    for n in 0..10 {
+        faults::end_sessions(cluster, nodes[0].storage());
+        jobs.push(accepted(&nodes[n % 2], &work(json!(n), &receiver)).await);
+    }
+    for job in &jobs {
+        assert_eq!(nodes[0].api().ended(job).await["status"], "succeeded");
+        nodes[0].api().delivery_is(job, "succeeded").await;
+    }
+    // Hints are heard again, too.
+    let start = clock::now();
+    let job = accepted(&nodes[0], &json!({ "task": "sleep", "input": { "for": "60s" } })).await;
+    nodes[1].api().call(&format!("/v1/jobs/{job}/cancel")).await.expect(202);
+    nodes[1].api().job_is(&job, "canceled").await;
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_without_connections_to_give_heals_by_itself() {
+    let cluster = Cluster::start().unwrap();
+    let (upstream, receiver) = (Peer::start().await, Peer::start().await);
+    upstream.answer("/work", |_| Reply::json("1"));
+    let nodes = pair(&cluster, &upstream).await;
+    let held = faults::exhaust(nodes[0].storage()).await;
+    assert!(held.len() > 10, "{}", held.len());
+    // What the nodes had, somebody else has before they ask again.
+    held[0].batch_execute(faults::END_SESSIONS).await.unwrap();
+    let more = faults::exhaust(nodes[0].storage()).await;
+    let refused = wait::until("it is refused", || async {
+        let answer = nodes[0].api().submit(&work(json!(0), &receiver)).await;
+        (answer.status == 503).then_some(answer)
+    })
+    .await;
+    assert!(refused.headers.contains_key("retry-after"));
+    drop((held, more));
+    let back = clock::now();
+    for node in &nodes {
+        let job = accepted(node, &work(json!(1), &receiver)).await;
+        assert_eq!(node.api().ended(&job).await["status"], "succeeded");
+    }
+    assert!(back.elapsed() < BACK + TAKEN_OVER, "{:?}", back.elapsed());
+}
+
+/// `RINGBACK_FLEET_LOCK` makes it the 30 seconds of somebody who went for a coffee in a transaction.
+#[tokio::test]
+async fn a_row_that_somebody_keeps_locked_holds_up_no_other() {
+    let cluster = Cluster::shared();
+    let (upstream, receiver) = (Peer::start().await, Peer::start().await);
+    upstream.script("/work", [Reply::hang(), Reply::json("1")]);
+    let [mut first, second] = pair(cluster, &upstream).await;
+    // One that the dead node holds and somebody else has locked; and one that it holds.
+    let locked = first.api().accepted(&work(json!("locked"), &receiver)).await;
+    upstream.first("/work").await;
+    let sleeps = json!({ "task": "sleep", "input": { "for": "60s" } });
+    let asleep = first.api().accepted(&sleeps).await;
+    first.api().job_is(&asleep, "running").await;
+    let row =
+        "SELECT 1 FROM job_queue q JOIN jobs j ON j.tenant = q.tenant AND j.id = q.id WHERE j.task = 'work'";
+    let lock = faults::lock(first.storage(), row).await;
+    first.kill();
+    let killed = clock::now();
+    wait::until("the other one was taken over", || async {
+        (second.api().job(&asleep).await["attempt"] == 2).then_some(())
+    })
+    .await;
+    assert!(killed.elapsed() <= LEASE + TAKEN_OVER + Duration::from_secs(1), "{:?}", killed.elapsed());
+    let deadline = clock::now() + Duration::from_secs(ask::number("RINGBACK_FLEET_LOCK").unwrap_or(3));
+    while clock::now() < deadline {
+        let start = clock::now();
+        let job = second.api().accepted(&json!({ "task": "echo", "callback": receiver.url("/hook") })).await;
+        second.api().delivery_is(&job, "succeeded").await;
+        assert!(start.elapsed() < Duration::from_secs(2), "held up for {:?}", start.elapsed());
+    }
+    drop(lock);
+    let start = clock::now();
+    assert_eq!(second.api().ended(&locked).await["status"], "succeeded");
+    assert!(start.elapsed() < BACK, "{:?}", start.elapsed());
+}
