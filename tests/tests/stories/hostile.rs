@@ -381,11 +381,11 @@ async fn head_is_get_without_a_body() {
 
 #[tokio::test]
 async fn running_out_of_descriptors_ends_nothing() {
-    let mut server = Ringback::prepare(Config::sqlite());
-    // Fewer than the idle server and the clients below need.
-    server.wrap(&["sh", "-c", "ulimit -n 40 && exec \"$@\"", "sh"]);
-    server.launch().await;
+    let server = Ringback::sqlite().await;
     lives(&server).await;
+    // What it holds idle differs from machine to machine: the limit is set where it stands.
+    let few = descriptors(server.pid()) + 4;
+    limit_descriptors(server.pid(), few);
     let mut crowd = Vec::new();
     for _ in 0..60 {
         crowd.push(Connection::open(&server).await);
@@ -401,6 +401,20 @@ async fn running_out_of_descriptors_ends_nothing() {
     })
     .await;
     lives(&server).await;
+}
+
+/// How many descriptors a process has open.
+fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a running process").count()
+}
+
+/// Changes the descriptor limit of a running process.
+fn limit_descriptors(pid: u32, limit: usize) {
+    let status = std::process::Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &format!("--nofile={limit}:")])
+        .status()
+        .expect("prlimit, of util-linux");
+    assert!(status.success(), "{status}");
 }
 
 #[tokio::test]
