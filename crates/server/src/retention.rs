@@ -67,13 +67,16 @@ pub(crate) struct Housekeeper {
     retention: Shared,
     /// Of those whose time is over, and of those whose payloads' time may be.
     walks: BTreeMap<Tenant, [Walk; 2]>,
-    /// When the rest is looked at again: tombstones, and what happened to no job.
+    /// When the rest is looked at again: tombstones, what happened to no job, and what goes as a whole.
     rest_at: Timestamp,
+    /// What was made since goes as a whole.
+    by_steps_before: Option<Timestamp>,
 }
 
 impl Housekeeper {
     pub(crate) fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, retention: Shared) -> Self {
-        Self { engine, clock, retention, walks: BTreeMap::new(), rest_at: Timestamp::default() }
+        let (walks, rest_at) = (BTreeMap::new(), Timestamp::default());
+        Self { engine, clock, retention, walks, rest_at, by_steps_before: None }
     }
 
     fn retention(&self) -> Arc<Retention> {
@@ -106,13 +109,15 @@ impl Housekeeper {
         let rest = now >= self.rest_at;
         if rest {
             self.rest_at = now + (retention.history.min(retention.tombstones) / 10).min(REVISIT);
+            self.by_steps_before = self.engine.drop_old(retention.history, Moment::of(&*self.clock)).await?;
         }
         let mut gone = 0;
         for tenant in tenants {
             let [mut history, mut payloads] = self.walks.get(&tenant).copied().unwrap_or_default();
-            gone += self.walk(tenant, &mut history, retention.history, &retention).await?;
+            gone +=
+                self.walk(tenant, &mut history, retention.history, self.by_steps_before, &retention).await?;
             if let Some(kept) = retention.shortest_payloads() {
-                gone += self.walk(tenant, &mut payloads, kept, &retention).await?;
+                gone += self.walk(tenant, &mut payloads, kept, None, &retention).await?;
             }
             self.walks.insert(tenant, [history, payloads]);
             if rest {
@@ -128,13 +133,15 @@ impl Housekeeper {
         tenant: Tenant,
         walk: &mut Walk,
         kept: Duration,
+        until: Option<Timestamp>,
         retention: &Arc<Retention>,
     ) -> Result<u64, StorageError> {
         let mut gone = 0;
         walk.begin(kept, self.clock.now());
         loop {
             let at = Moment::of(&*self.clock);
-            let (after, made_before) = (walk.after, at.now - kept);
+            let made_before = until.map_or(at.now - kept, |until| until.min(at.now - kept));
+            let after = walk.after;
             let scan = Scan { tenant, after, made_before, retention: retention.clone(), at };
             let found = self.engine.scan(scan).await?;
             if !found.due.is_empty() {

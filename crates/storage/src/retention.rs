@@ -1,6 +1,6 @@
 //! What has been kept long enough: found by reads beside the writer, pruned in small steps between other commits.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
@@ -98,6 +98,10 @@ pub enum Deleted {
 pub trait History {
     /// Whose history there is.
     async fn histories(&self) -> Result<Vec<Tenant>>;
+
+    /// Where an engine keeps history so that what is old goes as a whole, has that done for what has been kept for so long.
+    /// Answers up to when what was made is to be pruned step by step; `None`: all of it.
+    async fn drop_old(&self, kept: Duration, at: Moment) -> Result<Option<Timestamp>>;
 
     /// Looks for jobs whose time is over. Beside the writer: it holds up nobody.
     async fn scan(&self, scan: Scan) -> Result<Found>;

@@ -30,6 +30,17 @@ CREATE TABLE keys (
 CREATE INDEX keys_tenant ON keys (tenant, id);
 CREATE INDEX keys_endpoint ON keys (endpoint) WHERE endpoint IS NOT NULL;
 
+-- History, five tables of it, is partitioned by range of id: a UUIDv7 begins with its time. `history_ranges` says which
+-- ranges there are (jobs_1, events_1 and so on); what lies in none, and what was carried over from one that was dropped,
+-- is in the default partitions. Each bound is the least id of a millisecond; `buried_at` is set once all that is dropped
+-- with it has its tombstone.
+CREATE TABLE history_ranges (
+  n BIGINT PRIMARY KEY,
+  from_id BYTEA NOT NULL,
+  to_id BYTEA NOT NULL,
+  buried_at BIGINT
+);
+
 -- Inserted once, updated once, when the job ends. Until then job_queue says where it stands. `event` is the one that
 -- says that it ended; `erased`, 1 once its payloads were deleted before it.
 CREATE TABLE jobs (
@@ -65,7 +76,7 @@ CREATE TABLE jobs (
   erased BIGINT,
   progress TEXT,
   PRIMARY KEY (tenant, id)
-);
+) PARTITION BY RANGE (id);
 
 -- One row while there is something left to do. A row without a node waits. `attached` is set once a callback was added
 -- to the job: whoever deletes the row reads the callbacks again then, since a statement that waited for the lock has
@@ -88,18 +99,21 @@ CREATE INDEX job_queue_due ON job_queue (lane, due_at, id) WHERE node IS NULL;
 CREATE INDEX job_queue_expiry ON job_queue (expires_at) WHERE expires_at IS NOT NULL AND node IS NULL;
 CREATE INDEX job_queue_cancel ON job_queue (node) WHERE cancel_at IS NOT NULL;
 
--- `position` counts up in the order of commits.
+-- `position` counts up as events are inserted. A sequence by hand: partitioned tables have no identity before
+-- PostgreSQL 17.
+CREATE SEQUENCE events_position_seq;
 CREATE TABLE events (
-  position BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  position BIGINT NOT NULL DEFAULT nextval('events_position_seq'),
   committed_by XID8 NOT NULL DEFAULT pg_current_xact_id(),
   tenant BIGINT NOT NULL,
   id BYTEA NOT NULL,
   kind BIGINT NOT NULL,
   created_at BIGINT NOT NULL,
   job BYTEA,
-  body TEXT
-);
-CREATE UNIQUE INDEX events_id ON events (tenant, id);
+  body TEXT,
+  PRIMARY KEY (tenant, id)
+) PARTITION BY RANGE (id);
+ALTER SEQUENCE events_position_seq OWNED BY events.position;
 -- The tenant's feed: positions are drawn before the commit, transactions are what can be waited for.
 CREATE INDEX events_feed ON events (tenant, committed_by, position);
 
@@ -122,7 +136,7 @@ CREATE TABLE deliveries (
   finished_at BIGINT,
   url TEXT NOT NULL,
   PRIMARY KEY (tenant, id)
-);
+) PARTITION BY RANGE (id);
 CREATE INDEX deliveries_job ON deliveries (tenant, job);
 -- Of what happened to no job: few, and found by nothing else once they are old.
 CREATE INDEX deliveries_apart ON deliveries (tenant, event) WHERE job IS NULL;
@@ -148,7 +162,9 @@ CREATE TABLE delivery_queue (
   -- Its receiver asked for no attempt before then: neither a probe nor a recovery is earlier.
   not_before BIGINT,
   -- Where its lane has terms: its number if that is its place there, else 0.
-  number BIGINT
+  number BIGINT,
+  -- As in deliveries: in which range of history it is found, and what keeps a job from being dropped.
+  job BYTEA
 );
 CREATE INDEX delivery_queue_due ON delivery_queue (lane, due_at, id) WHERE node IS NULL;
 -- What is in flight of the lanes that have terms.
@@ -172,7 +188,7 @@ CREATE TABLE attempts (
   response TEXT,
   endpoint BYTEA,
   PRIMARY KEY (tenant, delivery, number)
-);
+) PARTITION BY RANGE (delivery);
 CREATE INDEX attempts_endpoint ON attempts (endpoint, ended_at) WHERE endpoint IS NOT NULL;
 
 -- What is left of a job that was pruned or deleted. `idempotency` is a key that outlived it.
@@ -202,7 +218,7 @@ CREATE TABLE payload (
   kind BIGINT NOT NULL,
   bytes BYTEA NOT NULL,
   PRIMARY KEY (tenant, id, kind)
-);
+) PARTITION BY RANGE (id);
 
 -- Tasks of which nothing is started.
 CREATE TABLE paused_tasks (
@@ -291,3 +307,9 @@ ALTER TABLE job_queue SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vac
   autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_threshold = 10000);
 ALTER TABLE delivery_queue SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
   autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_threshold = 10000);
+
+CREATE TABLE jobs_rest PARTITION OF jobs DEFAULT;
+CREATE TABLE events_rest PARTITION OF events DEFAULT;
+CREATE TABLE deliveries_rest PARTITION OF deliveries DEFAULT;
+CREATE TABLE attempts_rest PARTITION OF attempts DEFAULT;
+CREATE TABLE payload_rest PARTITION OF payload DEFAULT;

@@ -15,9 +15,11 @@ use storage::{ClaimedDelivery, ClaimedJob, LaneClaim};
 use tokio_postgres::Row;
 
 use super::{
+    columns::{Fixed, Id, span, span_of_moments},
     fault::Fault,
     line::Verb,
     link::Params,
+    submit::id_of,
     transaction::{STAND, Transaction, nothing},
 };
 use crate::{
@@ -26,41 +28,40 @@ use crate::{
     rows::{self, claimed_delivery_columns, claimed_job_columns},
 };
 
-/// What is claimed is held and read by the same statement; `$due` finds it under ids of its own. The queue is reached by
-/// `= ANY`: that is a seek a row whatever statistics say. Where a batch is joined with it, it is not: the array would be
-/// read anew for each row (84 ms for 500 rows, 2.3 without).
+/// `$due` finds what is claimed under ids of its own; what it says is read by the next statement, which knows by then in
+/// which range of history that is. The queue is reached by `= ANY`: that is a seek a row whatever statistics say. Where
+/// a batch is joined with it, it is not: the array would be read anew for each row (84 ms for 500 rows, 2.3 without).
 macro_rules! claim_jobs {
     ($due:literal) => {
         concat!(
-            "WITH due AS MATERIALIZED (", $due, "), \
-             q AS MATERIALIZED (UPDATE job_queue q SET attempt = q.attempt + 1, node = $1, epoch = $2, \
-             started_at = COALESCE(q.started_at, $3) WHERE q.id = ANY (ARRAY(SELECT id FROM due)) RETURNING q.*) SELECT ",
-            claimed_job_columns!(),
-            " FROM q CROSS JOIN LATERAL (SELECT * FROM jobs WHERE tenant = q.tenant AND id = q.id) j \
-             LEFT JOIN payload i ON i.tenant = j.tenant AND i.id = j.id AND i.kind = 1 AND j.input IS NULL \
-             LEFT JOIN payload p ON p.tenant = j.tenant AND p.id = j.id AND p.kind = 2 AND j.result_shown = 1 \
-             AND j.result IS NULL "
+            "WITH due AS MATERIALIZED (", $due, ") UPDATE job_queue q SET attempt = q.attempt + 1, node = $1, epoch = $2, \
+             started_at = COALESCE(q.started_at, $3) WHERE q.id = ANY (ARRAY(SELECT id FROM due)) RETURNING q.id"
         )
     };
 }
 
+/// ?1 jobs that were claimed, ?2 to ?3 their span.
+const CLAIMED_JOBS: &str = concat!(
+    "WITH q AS MATERIALIZED (SELECT * FROM job_queue WHERE id = ANY ($1::bytea[])) SELECT ",
+    claimed_job_columns!(),
+    " FROM q CROSS JOIN LATERAL (SELECT * FROM jobs WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $2 AND $3) j \
+     LEFT JOIN payload i ON i.tenant = j.tenant AND i.id = j.id AND i.kind = 1 AND j.input IS NULL \
+     AND i.id BETWEEN $2 AND $3 \
+     LEFT JOIN payload p ON p.tenant = j.tenant AND p.id = j.id AND p.kind = 2 AND j.result_shown = 1 \
+     AND j.result IS NULL AND p.id BETWEEN $2 AND $3 ORDER BY q.due_at, q.id"
+);
+
 /// ?1 node, ?2 epoch, ?3 started, ?4 lanes, ?5 at most of each, ?6 now.
-const CLAIM_JOBS: &str = concat!(
-    claim_jobs!(
-        "SELECT d.id FROM UNNEST($4::bigint[], $5::bigint[]) AS a (lane, k) CROSS JOIN LATERAL \
-         (SELECT id FROM job_queue WHERE lane = a.lane AND node IS NULL AND due_at <= $6 ORDER BY due_at, id \
-         LIMIT a.k FOR UPDATE SKIP LOCKED) d"
-    ),
-    "ORDER BY q.due_at, q.id"
+const CLAIM_JOBS: &str = claim_jobs!(
+    "SELECT d.id FROM UNNEST($4::bigint[], $5::bigint[]) AS a (lane, k) CROSS JOIN LATERAL \
+     (SELECT id FROM job_queue WHERE lane = a.lane AND node IS NULL AND due_at <= $6 ORDER BY due_at, id \
+     LIMIT a.k FOR UPDATE SKIP LOCKED) d"
 );
 
 /// ?1 node, ?2 epoch, ?3 started, ?4 now, ?5 limit.
-const CLAIM_EXPIRED: &str = concat!(
-    claim_jobs!(
-        "SELECT id FROM job_queue WHERE expires_at IS NOT NULL AND node IS NULL AND expires_at <= $4 \
-         ORDER BY expires_at LIMIT $5 FOR UPDATE SKIP LOCKED"
-    ),
-    "ORDER BY q.expires_at, q.id"
+const CLAIM_EXPIRED: &str = claim_jobs!(
+    "SELECT id FROM job_queue WHERE expires_at IS NOT NULL AND node IS NULL AND expires_at <= $4 \
+     ORDER BY expires_at LIMIT $5 FOR UPDATE SKIP LOCKED"
 );
 
 /// True of a lane `a.lane` of which nothing is sent: its endpoint is disabled, or deleted.
@@ -94,14 +95,28 @@ macro_rules! busy {
     };
 }
 
-/// Where what was claimed of `q` is read from.
-macro_rules! claimed_from {
-    () => {
-        " FROM q CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE tenant = q.tenant AND id = q.id) d \
-         CROSS JOIN LATERAL (SELECT * FROM events WHERE tenant = d.tenant AND id = d.event) e \
-         LEFT JOIN LATERAL (SELECT * FROM jobs WHERE tenant = d.tenant AND id = d.job) j ON TRUE \
-         LEFT JOIN LATERAL (SELECT * FROM endpoints WHERE tenant = d.tenant AND id = d.endpoint) n ON TRUE \
-         LEFT JOIN payload p ON p.tenant = e.tenant AND p.id = e.id AND p.kind = 3 AND e.body IS NULL "
+/// ?1 deliveries that were claimed, ?2 to ?3 their moments, which are their events' too, ?4 to ?5 the span of their jobs.
+const CLAIMED_DELIVERIES: &str = concat!(
+    "WITH q AS MATERIALIZED (SELECT * FROM delivery_queue WHERE id = ANY ($1::bytea[])) SELECT ",
+    claimed_delivery_columns!(),
+    " FROM q CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $2 AND $3) d \
+     CROSS JOIN LATERAL (SELECT * FROM events WHERE tenant = d.tenant AND id = d.event AND id BETWEEN $2 AND $3) e \
+     LEFT JOIN LATERAL (SELECT * FROM jobs WHERE tenant = q.tenant AND id = q.job AND id BETWEEN $4 AND $5) j ON TRUE \
+     LEFT JOIN LATERAL (SELECT * FROM endpoints WHERE tenant = d.tenant AND id = d.endpoint) n ON TRUE \
+     LEFT JOIN payload p ON p.tenant = e.tenant AND p.id = e.id AND p.kind = 3 AND e.body IS NULL \
+     AND p.id BETWEEN $2 AND $3 ORDER BY q.due_at, q.id"
+);
+
+/// How a claim ends: with what [`CLAIMED_DELIVERIES`] asks for.
+macro_rules! claim_these {
+    ($which:literal) => {
+        concat!(
+            " UPDATE delivery_queue q SET attempt = q.attempt + 1, node = $1, epoch = $2, started_at = $3, \
+             trigger = CASE WHEN q.lane = ANY($7::bigint[]) THEN 1 ELSE q.trigger END \
+             WHERE q.id = ANY (ARRAY(SELECT id FROM due))",
+            $which,
+            " RETURNING q.id, q.job"
+        )
     };
 }
 
@@ -124,13 +139,8 @@ const CLAIM_DELIVERIES: &str = concat!(
      (SELECT id FROM delivery_queue WHERE lane = a.lane AND node IS NULL \
      AND due_at <= CASE WHEN a.lane = ANY($7::bigint[]) THEN 9223372036854775807 ELSE $6 END \
      AND (a.lane <> ALL($7::bigint[]) OR not_before IS NULL OR not_before <= $6) ORDER BY due_at, id \
-     LIMIT a.k FOR UPDATE SKIP LOCKED) d), \
-     q AS MATERIALIZED (UPDATE delivery_queue q SET attempt = q.attempt + 1, node = $1, epoch = $2, started_at = $3, \
-     trigger = CASE WHEN q.lane = ANY($7::bigint[]) THEN 1 ELSE q.trigger END \
-     WHERE q.id = ANY (ARRAY(SELECT id FROM due)) RETURNING q.*) SELECT ",
-    claimed_delivery_columns!(),
-    claimed_from!(),
-    "ORDER BY q.due_at, q.id"
+     LIMIT a.k FOR UPDATE SKIP LOCKED) d)",
+    claim_these!("")
 );
 
 /// ?1 node, ?2 epoch, ?3 started, ?4 lanes, ?5 the terms that each was asked under, ?6 now, ?7 lanes that are probed: of each
@@ -144,13 +154,8 @@ const CLAIM_HEADS: &str = concat!(
     terms!(),
     " IS NOT DISTINCT FROM a.terms AND NOT EXISTS (SELECT 1 FROM delivery_queue o WHERE o.lane = a.lane \
      AND o.number IS NOT NULL AND o.node IS NOT NULL) \
-     AND CASE WHEN a.lane = ANY($7::bigint[]) THEN COALESCE(h.not_before, $6) ELSE h.due_at END <= $6), \
-     q AS MATERIALIZED (UPDATE delivery_queue q SET attempt = q.attempt + 1, node = $1, epoch = $2, started_at = $3, \
-     trigger = CASE WHEN q.lane = ANY($7::bigint[]) THEN 1 ELSE q.trigger END \
-     WHERE q.id = ANY (ARRAY(SELECT id FROM due)) AND q.node IS NULL RETURNING q.*) SELECT ",
-    claimed_delivery_columns!(),
-    claimed_from!(),
-    "ORDER BY q.id"
+     AND CASE WHEN a.lane = ANY($7::bigint[]) THEN COALESCE(h.not_before, $6) ELSE h.due_at END <= $6)",
+    claim_these!(" AND q.node IS NULL")
 );
 
 /// ?1 lanes, each with an order: when the first of each is due, and their terms. While one is out none is: what settles it
@@ -191,7 +196,7 @@ pub(crate) struct ClaimJobs;
 impl Verb for ClaimJobs {
     type Command = (Vec<Ask>, Moment);
     type Answer = Vec<LaneClaim<ClaimedJob>>;
-    const STATEMENTS: &'static [&'static str] = &[CLAIM_JOBS, NEXT_JOBS, STAND];
+    const STATEMENTS: &'static [&'static str] = &[CLAIM_JOBS, CLAIMED_JOBS, NEXT_JOBS, STAND];
 
     async fn write(
         tx: &Transaction<'_>,
@@ -221,7 +226,7 @@ impl Verb for ClaimDeliveries {
     type Command = (Vec<Ask>, Moment);
     type Answer = Vec<LaneClaim<ClaimedDelivery>>;
     const STATEMENTS: &'static [&'static str] =
-        &[CLAIM_DELIVERIES, NEXT_DELIVERIES, CLAIM_HEADS, NEXT_HEADS, LOCK_LANES, STAND];
+        &[CLAIM_DELIVERIES, CLAIMED_DELIVERIES, NEXT_DELIVERIES, CLAIM_HEADS, NEXT_HEADS, LOCK_LANES, STAND];
 
     async fn write(
         tx: &Transaction<'_>,
@@ -237,7 +242,8 @@ impl Verb for ClaimDeliveries {
                 next.extend(behind);
             }
             let fence = tx.fence()?;
-            let claimed = claimed
+            let claimed = claimed_deliveries(tx, &claimed)
+                .await?
                 .iter()
                 .map(|row| rows::claimed_delivery(row, fence))
                 .collect::<Result<Vec<_>, _>>()?;
@@ -265,6 +271,32 @@ fn wanted<'a>(asks: impl Iterator<Item = &'a Ask>) -> (Vec<i64>, Vec<i64>, Vec<O
     (lanes, most, terms)
 }
 
+/// What the jobs say that were claimed, by when they were due.
+async fn claimed_jobs(tx: &Transaction<'_>, claimed: &[Row]) -> Result<Vec<Row>, Fault> {
+    if claimed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = claimed.iter().map(|row| id_of(row, 0).map(Fixed)).collect::<Result<Vec<Id>, _>>()?;
+    let [least, most] = span(&ids);
+    tx.rows(CLAIMED_JOBS, &[&ids, &least, &most]).await
+}
+
+/// The same of deliveries.
+async fn claimed_deliveries(tx: &Transaction<'_>, claimed: &[Row]) -> Result<Vec<Row>, Fault> {
+    if claimed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut ids, mut jobs) = (Vec::with_capacity(claimed.len()), Vec::with_capacity(claimed.len()));
+    for row in claimed {
+        ids.push(Fixed(id_of(row, 0)?));
+        if row.try_get::<_, Option<&[u8]>>(1)?.is_some() {
+            jobs.push(Fixed(id_of(row, 1)?));
+        }
+    }
+    let ([least, most], [first, last]) = (span_of_moments(span(&ids)), span(&jobs));
+    tx.rows(CLAIMED_DELIVERIES, &[&ids, &least, &most, &first, &last]).await
+}
+
 /// Claims, and then looks at what is left.
 async fn claim_jobs(tx: &Transaction<'_>, asks: &[Ask], at: Moment) -> Result<(Vec<Row>, Vec<Row>), Fault> {
     let fence = tx.fence()?;
@@ -274,7 +306,7 @@ async fn claim_jobs(tx: &Transaction<'_>, asks: &[Ask], at: Moment) -> Result<(V
     let claimed = async { tx.rows(CLAIM_JOBS, params).await };
     let left = async { tx.rows(NEXT_JOBS, &[&lanes]).await };
     let (_, claimed, left) = tx.begin(async { tokio::try_join!(biased; tx.stand(), claimed, left) }).await?;
-    Ok((claimed, left))
+    Ok((claimed_jobs(tx, &claimed).await?, left))
 }
 
 /// The same, for a lane with terms only while no other node has something of it in flight.
@@ -347,7 +379,7 @@ pub(crate) struct ClaimExpired;
 impl Verb for ClaimExpired {
     type Command = (u32, Moment);
     type Answer = (Vec<ClaimedJob>, Option<Timestamp>);
-    const STATEMENTS: &'static [&'static str] = &[CLAIM_EXPIRED, NEXT_EXPIRY, STAND];
+    const STATEMENTS: &'static [&'static str] = &[CLAIM_EXPIRED, CLAIMED_JOBS, NEXT_EXPIRY, STAND];
 
     async fn write(
         tx: &Transaction<'_>,
@@ -363,6 +395,7 @@ impl Verb for ClaimExpired {
             let next = async { tx.row(NEXT_EXPIRY, &[]).await };
             let (_, claimed, next) =
                 tx.begin(async { tokio::try_join!(biased; tx.stand(), claimed, next) }).await?;
+            let claimed = claimed_jobs(tx, &claimed).await?;
             let claimed =
                 claimed.iter().map(|row| rows::claimed_job(row, fence)).collect::<Result<Vec<_>, _>>()?;
             for job in &claimed {

@@ -37,6 +37,20 @@ pub(crate) struct Fixed<const N: usize>(pub(crate) [u8; N]);
 /// The 16 bytes of an id.
 pub(crate) type Id = Fixed<16>;
 
+/// The bounds, both in, of what a batch names. History is partitioned by range of id, and a statement that joins a batch with it
+/// says so beside the join: else the plan is made for every partition there is (7.7 ms instead of 1 with 14 of them).
+pub(crate) fn span<'i>(ids: impl IntoIterator<Item = &'i Id>) -> [Id; 2] {
+    let fold = |[least, most]: [Id; 2], id: &Id| [least.min(*id), most.max(*id)];
+    ids.into_iter().fold([Fixed([0xff; 16]), Fixed([0; 16])], fold)
+}
+
+/// The same of whatever was derived from ids within: an event, its deliveries and a start have their milliseconds.
+pub(crate) fn span_of_moments([least, most]: [Id; 2]) -> [Id; 2] {
+    let rest = (1_u128 << 80) - 1;
+    let number = |id: Id| u128::from_be_bytes(id.0);
+    [Fixed((number(least) & !rest).to_be_bytes()), Fixed((number(most) | rest).to_be_bytes())]
+}
+
 impl<const N: usize> ToSql for Fixed<N> {
     fn to_sql(
         &self,

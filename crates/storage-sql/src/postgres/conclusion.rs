@@ -32,10 +32,10 @@ pub(crate) const INSERT_DELIVERIES: &str = "INSERT INTO deliveries (tenant, id, 
 
 /// Arrays in the order of the columns.
 pub(crate) const QUEUE_DELIVERIES: &str = "INSERT INTO delivery_queue (id, tenant, lane, due_at, since, attempt, node, \
-     epoch, started_at, number, steps, succeeded, trigger) SELECT u.id, u.tenant, u.lane, u.due_at, u.due_at, \
-     u.attempt, u.node, u.epoch, u.started_at, u.number, 0, 0, 0 FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], \
-     $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]) AS u (id, tenant, lane, due_at, attempt, \
-     node, epoch, started_at, number)";
+     epoch, started_at, number, job, steps, succeeded, trigger) SELECT u.id, u.tenant, u.lane, u.due_at, u.due_at, \
+     u.attempt, u.node, u.epoch, u.started_at, u.number, u.job, 0, 0, 0 FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], \
+     $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[]) AS u (id, tenant, lane, due_at, attempt, \
+     node, epoch, started_at, number, job)";
 
 /// A batch's events and deliveries, by column.
 #[derive(Default)]
@@ -86,6 +86,7 @@ struct Queue {
     epoch: Vec<Option<i64>>,
     started: Vec<Option<i64>>,
     number: Vec<Option<i64>>,
+    job: Vec<Option<Id>>,
     /// Some row bears this node's mark.
     marked: bool,
 }
@@ -155,6 +156,7 @@ impl<'c> Conclusion<'c> {
         rows.epoch.push(fence.map(|fence| fence.epoch));
         rows.started.push(fence.map(|_| at.wall.micros()));
         rows.number.push(address.number());
+        rows.job.push(occasion.job_id().map(|job| Fixed(job.to_bytes())));
         rows.marked |= fence.is_some();
         match fence {
             None => effects.wake(Wake::DeliveryDue { lane, due: at.now }),
@@ -223,6 +225,7 @@ impl<'c> Conclusion<'c> {
                     &queued.epoch,
                     &queued.started,
                     &queued.number,
+                    &queued.job,
                 ],
             )
             .await

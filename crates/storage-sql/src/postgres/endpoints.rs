@@ -65,10 +65,10 @@ const RECOVER: &str = "WITH m AS MATERIALIZED (SELECT d.id, d.sequence FROM deli
      AND (CAST($5 AS BIGINT) IS NULL OR d.reason = $5) AND d.created_at >= $9 AND d.created_at < $10 \
      ORDER BY d.sequence LIMIT $6), \
      p AS (UPDATE deliveries d SET status = 0, reason = NULL, finished_at = NULL FROM m WHERE d.tenant = $1 \
-     AND d.id = m.id RETURNING d.tenant, d.id, d.lane, d.attempts, d.last_outcome, d.sequence), \
+     AND d.id = m.id RETURNING d.tenant, d.id, d.job, d.lane, d.attempts, d.last_outcome, d.sequence), \
      i AS (INSERT INTO delivery_queue (id, tenant, lane, due_at, attempt, steps, since, succeeded, trigger, last_outcome, \
-     number) SELECT p.id, p.tenant, p.lane, $7::bigint + row_number() OVER (ORDER BY p.sequence), p.attempts, 0, \
-     $7::bigint, 0, $8, p.last_outcome, CASE WHEN $12 THEN p.sequence ELSE $11::bigint END FROM p ON CONFLICT DO NOTHING) SELECT count(*), max(sequence), min(lane) FROM p";
+     number, job) SELECT p.id, p.tenant, p.lane, $7::bigint + row_number() OVER (ORDER BY p.sequence), p.attempts, 0, \
+     $7::bigint, 0, $8, p.last_outcome, CASE WHEN $12 THEN p.sequence ELSE $11::bigint END, p.job FROM p ON CONFLICT DO NOTHING) SELECT count(*), max(sequence), min(lane) FROM p";
 
 /// Everything about endpoints that somebody asks for.
 pub(crate) enum Command {

@@ -13,7 +13,7 @@ use storage::{Finish, Guard, JobHold, StorageError, Written};
 use tokio_postgres::Row;
 
 use super::{
-    columns::{Fixed, Id},
+    columns::{Fixed, Id, span},
     conclusion::{self, Conclusion},
     fault::Fault,
     hearers,
@@ -28,20 +28,20 @@ use crate::{
     rows::{INLINE, payload},
 };
 
-/// Arrays: ?1 id, ?2 attempt, ?3 node, ?4 epoch (both null: nobody holds it). Answers with place, cancel request and
+/// Arrays: ?1 id, ?2 attempt, ?3 node, ?4 epoch (both null: nobody holds it). ?5 to ?6 their span. Answers with place, cancel request and
 /// callbacks of those that are as they say, how many endpoints their tenants have, and whether the callbacks are to be
 /// read again.
 const LEAVE_QUEUE: &str = "DELETE FROM job_queue q USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) \
      WITH ORDINALITY AS u (id, attempt, node, epoch, place), jobs j WHERE q.id = u.id AND q.attempt = u.attempt \
      AND q.node IS NOT DISTINCT FROM u.node AND q.epoch IS NOT DISTINCT FROM u.epoch AND j.tenant = q.tenant \
-     AND j.id = q.id RETURNING u.place, q.cancel_at, j.callbacks, \
+     AND j.id = q.id AND j.id BETWEEN $5 AND $6 RETURNING u.place, q.cancel_at, j.callbacks, \
      (SELECT t.endpoints FROM tenants t WHERE t.n = q.tenant), q.attached";
 
-/// Arrays: ?1 tenant, ?2 id. A statement of its own sees what was attached while the last one waited.
+/// Arrays: ?1 tenant, ?2 id; ?3 to ?4 their span. A statement of its own sees what was attached while the last one waited.
 const CALLBACKS: &str = "SELECT j.id, j.callbacks FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) \
-     CROSS JOIN LATERAL (SELECT id, callbacks FROM jobs WHERE tenant = u.tenant AND id = u.id) j";
+     CROSS JOIN LATERAL (SELECT id, callbacks FROM jobs WHERE tenant = u.tenant AND id = u.id AND id BETWEEN $3 AND $4) j";
 
-/// Arrays in the order of the columns.
+/// Arrays in the order of the columns; ?16 to ?17 the span of the ids.
 const END_JOBS: &str = "UPDATE jobs j SET status = u.status, attempt = u.attempt, started_at = u.started, \
      finished_at = u.finished, cancel_requested_at = u.canceled, result_size = u.size, result_sha256 = u.sha256, \
      result_type = u.type, result_shown = u.shown, error = u.error, result = u.result, event = u.event, \
@@ -49,7 +49,7 @@ const END_JOBS: &str = "UPDATE jobs j SET status = u.status, attempt = u.attempt
      FROM UNNEST($1::bigint[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], \
      $8::bigint[], $9::bytea[], $10::text[], $11::bigint[], $12::text[], $13::bytea[], $14::bytea[], $15::text[]) AS u (tenant, id, \
      status, attempt, started, finished, canceled, size, sha256, type, shown, error, result, event, progress) \
-     WHERE j.tenant = u.tenant AND j.id = u.id";
+     WHERE j.tenant = u.tenant AND j.id = u.id AND j.id BETWEEN $16 AND $17";
 
 /// What [`finish`] runs.
 pub(crate) const STATEMENTS: &[&str] = &[
@@ -101,7 +101,8 @@ pub(crate) async fn leave_queue(tx: &Transaction<'_>, commands: &[Finish]) -> Re
         nodes.push(fence.map(|fence| fence.node));
         epochs.push(fence.map(|fence| fence.epoch));
     }
-    tx.rows(LEAVE_QUEUE, &[&ids, &attempts, &nodes, &epochs]).await
+    let [least, most] = span(&ids);
+    tx.rows(LEAVE_QUEUE, &[&ids, &attempts, &nodes, &epochs, &least, &most]).await
 }
 
 /// Ends those that left the queue, and commits.
@@ -159,7 +160,8 @@ async fn attached(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = tx.rows(CALLBACKS, &[&tenants, &ids]).await?;
+    let [least, most] = span(&ids);
+    let rows = tx.rows(CALLBACKS, &[&tenants, &ids, &least, &most]).await?;
     rows.iter().map(|row| Ok((id_of(row, 0)?, row.try_get(1)?))).collect()
 }
 
@@ -269,6 +271,7 @@ impl<'c> EndedJobs<'c> {
         if self.id.is_empty() {
             return Ok(());
         }
+        let [least, most] = span(&self.id);
         let update = async {
             tx.execute(
                 END_JOBS,
@@ -288,6 +291,8 @@ impl<'c> EndedJobs<'c> {
                     &self.result,
                     &self.event,
                     &self.progress,
+                    &least,
+                    &most,
                 ],
             )
             .await

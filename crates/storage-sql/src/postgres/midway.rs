@@ -5,18 +5,19 @@ use storage::{Announce, JobHold, Requeue, Written};
 use tokio_postgres::Row;
 
 use super::{
-    columns::Fixed,
+    columns::{Fixed, span},
     conclusion::{self, Conclusion},
     fault::Fault,
     finish::{bad_row, reread},
     hearers,
     line::{MANY, Verb},
+    link::Params,
     payload::INSERT_PAYLOADS,
     transaction::{STAND, Transaction, nothing},
 };
 use crate::{address::Occasion, effects::Effects};
 
-/// Arrays: ?1 id, ?2 node, ?3 epoch, ?4 attempt, ?5 due, ?6 attempts given back. Who was asked to stop is due at once.
+/// Arrays: ?1 id, ?2 node, ?3 epoch, ?4 attempt, ?5 due, ?6 attempts given back; ?7 to ?8 the span of the ids. Who was asked to stop is due at once.
 /// Answers with place, lane, due, expiry and task.
 const REQUEUE: &str = "WITH q AS (UPDATE job_queue q SET node = NULL, epoch = NULL, \
      due_at = LEAST(u.due, COALESCE(q.cancel_at, u.due)), \
@@ -25,7 +26,7 @@ const REQUEUE: &str = "WITH q AS (UPDATE job_queue q SET node = NULL, epoch = NU
      AS u (id, node, epoch, attempt, due, back, place) WHERE q.id = u.id AND q.node = u.node AND q.epoch = u.epoch \
      AND q.attempt = u.attempt RETURNING u.place, q.lane, q.due_at, q.expires_at, q.tenant, q.id) \
      SELECT q.place, q.lane, q.due_at, q.expires_at, j.task FROM q CROSS JOIN LATERAL \
-     (SELECT task FROM jobs WHERE tenant = q.tenant AND id = q.id) j";
+     (SELECT task FROM jobs WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $7 AND $8) j";
 
 pub(crate) struct Requeues;
 
@@ -54,9 +55,9 @@ impl Verb for Requeues {
             dues.push(due.micros());
             backs.push(i64::from(!counted));
         }
-        let freed = tx
-            .begin(async { tx.rows(REQUEUE, &[&ids, &nodes, &epochs, &attempts, &dues, &backs]).await })
-            .await?;
+        let [least, most] = span(&ids);
+        let params: &Params<'_> = &[&ids, &nodes, &epochs, &attempts, &dues, &backs, &least, &most];
+        let freed = tx.begin(async { tx.rows(REQUEUE, params).await }).await?;
         let mut written = vec![Written::LeaseLost; commands.len()];
         for row in freed {
             let place = usize::try_from(row.try_get::<_, i64>(0)? - 1).unwrap_or(usize::MAX);

@@ -24,6 +24,7 @@ mod nodes;
 mod open;
 mod payload;
 mod port;
+mod ranges;
 mod reads;
 mod report;
 mod reseal;

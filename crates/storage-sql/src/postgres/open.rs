@@ -235,7 +235,7 @@ fn statements() -> Vec<&'static str> {
         takeover::Takeovers::STATEMENTS,
         takeover::GiveBacks::STATEMENTS,
         watch::STATEMENTS,
-        &[nodes::ROSTER, super::reads::EVENTS, TASK_OF_LANE],
+        &[nodes::ROSTER, super::reads::EVENTS, super::ranges::RANGES, TASK_OF_LANE],
     ]
     .concat();
     all.extend(cold::ALL.iter().map(|(_, sql)| *sql));

@@ -351,6 +351,10 @@ impl History for Postgres {
         self.readers.histories().await
     }
 
+    async fn drop_old(&self, kept: Duration, at: Moment) -> Result<Option<Timestamp>> {
+        self.readers.drop_old(kept, at).await
+    }
+
     async fn scan(&self, scan: Scan) -> Result<Found> {
         self.readers.scan(&scan).await
     }

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use domain::{
@@ -33,6 +34,7 @@ use super::{
     link::{Address, Params, typed},
     migrate::MIGRATIONS,
     nodes::{self, ROSTER},
+    ranges::{self, RANGES, Range},
 };
 use crate::{Mismatch, bounds::Bounds, cold, columns::Columns, rows};
 
@@ -146,6 +148,12 @@ impl Readers {
     pub(crate) async fn histories(&self) -> Result<Vec<Tenant>> {
         let read = |row: &Row| row.int_or(0).map_err(StorageError::refused);
         Ok(self.many(cold::HISTORIES, &[], read).await?.into_iter().flatten().map(Tenant).collect())
+    }
+
+    /// Over a connection of its own, if there is anything to do.
+    pub(crate) async fn drop_old(&self, kept: Duration, at: Moment) -> Result<Option<Timestamp>> {
+        let ranges = self.many(RANGES, &[], Range::read).await?;
+        Ok(ranges::tend(&self.address, ranges, kept, at).await)
     }
 
     pub(crate) async fn scan(&self, scan: &Scan) -> Result<Found> {

@@ -13,7 +13,7 @@ use storage::{Apart, Deleted, Due, Forget, STEP_JOBS, STEP_ROWS, Wake};
 use tokio_postgres::Row;
 
 use super::{
-    columns::{Fixed, Id},
+    columns::{Fixed, Id, span, span_of_moments},
     fault::Fault,
     line::Verb,
     submit::id_of,
@@ -26,13 +26,13 @@ macro_rules! lock_jobs {
         concat!(
             "SELECT j.* FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) CROSS JOIN LATERAL \
              (SELECT tenant, id, task, status, finished_at, created_at, idempotency, event FROM jobs \
-             WHERE tenant = u.tenant AND id = u.id ",
+             WHERE tenant = u.tenant AND id = u.id AND id BETWEEN $3 AND $4 ",
             $how,
             ") j"
         )
     };
 }
-/// Arrays: ?1 tenant, ?2 id. Nobody adds a callback to them until the commit.
+/// Arrays: ?1 tenant, ?2 id; ?3 to ?4 their span. Nobody adds a callback to them until the commit.
 const LOCK_DUE: &str = lock_jobs!("AND status >= 2 FOR UPDATE SKIP LOCKED");
 const LOCK_JOB: &str = lock_jobs!("FOR UPDATE");
 
@@ -43,13 +43,13 @@ macro_rules! deliveries_of {
             $of,
             ", id, event FROM deliveries WHERE tenant = u.tenant AND ",
             $which,
-            " = u.id ",
+            " = u.id AND id BETWEEN $3 AND $4 ",
             $how,
             ") d"
         )
     };
 }
-/// Arrays: ?1 tenant, ?2 job. Nobody resends them until the commit.
+/// Arrays: ?1 tenant, ?2 job; ?3 to ?4 whatever was made since the first of them. Nobody resends them until the commit.
 const LOCK_DELIVERIES: &str = deliveries_of!("job", "job", "FOR UPDATE");
 const DELIVERIES: &str = deliveries_of!("job", "job", "");
 /// The same of events that are of no job.
@@ -59,7 +59,7 @@ const LOCK_APART: &str = deliveries_of!("event", "job IS NULL AND event", "FOR U
 const QUEUED: &str = "SELECT id FROM delivery_queue WHERE id = ANY ($1::bytea[])";
 const UNQUEUE: &str = "DELETE FROM delivery_queue WHERE id = ANY ($1::bytea[])";
 
-/// Arrays: ?1 tenant, ?2 id.
+/// Arrays: ?1 tenant, ?2 id; ?3 to ?4 their span.
 macro_rules! of_these {
     ($what:literal, $table:literal, $column:literal) => {
         concat!(
@@ -67,7 +67,9 @@ macro_rules! of_these {
             $table,
             " x USING UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) WHERE x.tenant = u.tenant AND x.",
             $column,
-            " = u.id"
+            " = u.id AND x.",
+            $column,
+            " BETWEEN $3 AND $4"
         )
     };
 }
@@ -84,17 +86,19 @@ const DELETE_EVENTS: &str = of_these!("DELETE FROM ", "events", "id");
 const DELETE_PAYLOADS: &str = of_these!("DELETE FROM ", "payload", "id");
 const DELETE_JOBS: &str = of_these!("DELETE FROM ", "jobs", "id");
 const ERASE_EVENTS: &str = "UPDATE events x SET body = '' FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) \
-     WHERE x.tenant = u.tenant AND x.id = u.id";
+     WHERE x.tenant = u.tenant AND x.id = u.id AND x.id BETWEEN $3 AND $4";
 const ERASE_JOBS: &str = "UPDATE jobs x SET input = NULL, result = NULL, result_shown = 0, erased = 1 \
-     FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) WHERE x.tenant = u.tenant AND x.id = u.id";
+     FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) WHERE x.tenant = u.tenant AND x.id = u.id \
+     AND x.id BETWEEN $3 AND $4";
 
 /// Arrays: ?1 digest, ?2 job.
 const DELETE_KEYS: &str = "DELETE FROM idempotency x USING UNNEST($1::bytea[], $2::bytea[]) AS u (key, job) \
      WHERE x.key = u.key AND x.job = u.job";
 
-/// Arrays in the order of the columns.
+/// Arrays in the order of the columns. A range that is about to be dropped has its tombstones already.
 const BURY: &str = "INSERT INTO tombstones (tenant, id, task, status, finished_at, gone_at, idempotency) \
-     SELECT * FROM UNNEST($1::bigint[], $2::bytea[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[])";
+     SELECT * FROM UNNEST($1::bigint[], $2::bytea[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[]) \
+     ON CONFLICT DO NOTHING";
 
 /// ?1 tenant, ?2 after, ?3 before (ids), ?4 limit: oldest first.
 const TOMBSTONES: &str = "SELECT id, gone_at, idempotency FROM tombstones WHERE tenant = $1 AND id > $2 AND id < $3 \
@@ -137,14 +141,25 @@ impl Keys {
         if self.id.is_empty() {
             return Ok(Vec::new());
         }
-        tx.rows(sql, &[&self.tenant, &self.id]).await
+        let [least, most] = span(&self.id);
+        tx.rows(sql, &[&self.tenant, &self.id, &least, &most]).await
+    }
+
+    /// The same where these are not what is sought, but what it was made for: it bears their moment, or a later one.
+    async fn rows_since(&self, tx: &Transaction<'_>, sql: &str) -> Result<Vec<Row>, Fault> {
+        if self.id.is_empty() {
+            return Ok(Vec::new());
+        }
+        let [least, _] = span_of_moments(span(&self.id));
+        tx.rows(sql, &[&self.tenant, &self.id, &least, &Fixed([0xff; 16])]).await
     }
 
     async fn execute(&self, tx: &Transaction<'_>, sql: &str) -> Result<(), Fault> {
         if self.id.is_empty() {
             return Ok(());
         }
-        tx.execute(sql, &[&self.tenant, &self.id]).await.map(drop)
+        let [least, most] = span(&self.id);
+        tx.execute(sql, &[&self.tenant, &self.id, &least, &most]).await.map(drop)
     }
 }
 
@@ -284,7 +299,7 @@ async fn prune(tx: &Transaction<'_>, due: &[Due], at: Moment) -> Result<u64, Fau
     let locked = locked.iter().map(Locked::read).collect::<Result<Vec<_>, _>>()?;
     let mut keys = Keys::default();
     locked.iter().for_each(|job| keys.add(job.tenant, job.id));
-    let deliveries = by_first(&keys.rows(tx, LOCK_DELIVERIES).await?)?;
+    let deliveries = by_first(&keys.rows_since(tx, LOCK_DELIVERIES).await?)?;
     let ids: Vec<Id> = deliveries.values().flatten().map(|delivery| Fixed(delivery.id)).collect();
     let queued = tx.rows(QUEUED, &[&ids]).await?;
     let queued = queued.iter().map(|row| id_of(row, 0)).collect::<Result<HashSet<_>, _>>()?;
@@ -365,9 +380,9 @@ async fn delete(
     }
     let ids = |rows: &[Row]| rows.iter().map(|row| id_of(row, 1).map(Fixed)).collect::<Result<Vec<Id>, _>>();
     // Queue rows before deliveries, as settlements lock them; and again, since somebody may have resent one until then.
-    let queued = ids(&key.rows(tx, DELIVERIES).await?)?;
+    let queued = ids(&key.rows_since(tx, DELIVERIES).await?)?;
     tx.execute(UNQUEUE, &[&queued]).await?;
-    let deliveries = key.rows(tx, LOCK_DELIVERIES).await?;
+    let deliveries = key.rows_since(tx, LOCK_DELIVERIES).await?;
     tx.execute(UNQUEUE, &[&ids(&deliveries)?]).await?;
     // Until it may be used for another request, a key must go on finding that its job is gone.
     let keyed = |job: &Locked| Timestamp::from_micros(job.created_at) + KEY > at.wall;
@@ -460,7 +475,7 @@ async fn prune_apart(tx: &Transaction<'_>, apart: &Apart) -> Result<Option<Event
             old.add(tenant.0, id_of(row, 0)?);
         }
     }
-    let deliveries = by_first(&old.rows(tx, LOCK_APART).await?)?;
+    let deliveries = by_first(&old.rows_since(tx, LOCK_APART).await?)?;
     let ids: Vec<Id> = deliveries.values().flatten().map(|delivery| Fixed(delivery.id)).collect();
     let queued = tx.rows(QUEUED, &[&ids]).await?;
     let queued = queued.iter().map(|row| id_of(row, 0)).collect::<Result<HashSet<_>, _>>()?;

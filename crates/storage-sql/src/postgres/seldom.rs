@@ -100,9 +100,9 @@ const BRING_FORWARD: &str =
 /// ?1 tenant, ?2 delivery, ?3 now, ?4 trigger: an ended one gets its queue row again, with its policy anew. One
 /// for an endpoint goes beside its lane: it waits for nothing there.
 const QUEUE_AGAIN: &str = "INSERT INTO delivery_queue (id, tenant, lane, due_at, attempt, steps, since, succeeded, \
-     trigger, last_outcome) SELECT d.id, d.tenant, COALESCE((SELECT s.beside FROM endpoint_sequence s \
+     trigger, last_outcome, job) SELECT d.id, d.tenant, COALESCE((SELECT s.beside FROM endpoint_sequence s \
      WHERE s.endpoint = d.endpoint), d.lane), $3, d.attempts, 0, $3, CASE WHEN d.status = 1 THEN 1 ELSE 0 END, $4, \
-     d.last_outcome FROM deliveries d WHERE d.tenant = $1 AND d.id = $2 RETURNING lane";
+     d.last_outcome, d.job FROM deliveries d WHERE d.tenant = $1 AND d.id = $2 RETURNING lane";
 
 /// ?1 tenant, ?2 delivery: a failed one is pending again.
 const PENDING_AGAIN: &str = "UPDATE deliveries SET status = 0, reason = NULL, finished_at = NULL \

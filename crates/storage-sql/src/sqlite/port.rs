@@ -356,6 +356,10 @@ impl History for Sqlite {
         self.readers.read(reads::histories).await
     }
 
+    async fn drop_old(&self, _: Duration, _: Moment) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
     async fn scan(&self, scan: Scan) -> Result<Found> {
         self.readers.read(move |c| reads::scan(c, &scan)).await
     }

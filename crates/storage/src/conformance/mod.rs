@@ -137,7 +137,8 @@ macro_rules! conformance {
                 counters_follow_commits
                 a_closed_engine_says_so;
             report: what_is_said_shows_and_stays_with_the_end only_the_holder_says who_asked_gets_the_latest;
-            retention: what_was_kept_long_enough_goes
+            retention: history_goes_as_a_whole_and_what_lives_stays
+                what_was_kept_long_enough_goes
                 what_is_still_to_be_sent_stays
                 a_key_finds_its_job_for_a_day
                 payloads_may_go_earlier

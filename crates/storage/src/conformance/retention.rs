@@ -204,6 +204,102 @@ pub async fn steps_are_small_and_go_on_where_the_last_ended(store: &dyn Store) {
     assert!(fixture.engine.jobs(all_jobs()).await.unwrap().items.is_empty());
 }
 
+/// As the housekeeper does: what goes as a whole, then step by step what does not.
+async fn let_go(fixture: &Fixture<'_>, kept: i64, now: i64) {
+    let until = fixture.engine.drop_old(seconds(kept), at(now)).await.unwrap();
+    let made_before =
+        until.map_or(at(now).now - seconds(kept), |until| until.min(at(now).now - seconds(kept)));
+    let retention = Arc::new(Retention { history: seconds(kept), ..(*retention()).clone() });
+    let mut after = FIRST;
+    loop {
+        let (retention, at) = (retention.clone(), at(now));
+        let scan = Scan { tenant: TENANT, after, made_before, retention, at };
+        let found = fixture.engine.scan(scan).await.unwrap();
+        if !found.due.is_empty() {
+            prune(fixture, found.due, now).await;
+        }
+        match found.next {
+            Some(next) => after = next,
+            None => return,
+        }
+    }
+}
+
+pub async fn history_goes_as_a_whole_and_what_lives_stays(store: &dyn Store) {
+    let fixture = Fixture::new(store).await;
+    // Kept for ten days, in ranges of one day each, the first of which begins in a minute.
+    let kept = 10 * DAY;
+    assert_eq!(fixture.engine.drop_old(seconds(kept), at(-100)).await.unwrap().unwrap_or(due(-40)), due(-40));
+    let endpoint = fixture.registered(1, EventSet::TERMINAL).await;
+    let mut keyed = submission(Job { callbacks: to(&["a.example"]), ..job("t", 0) }, 0);
+    keyed.idempotency = key(7, 1);
+    fixture.engine.submit(keyed.clone()).await.unwrap();
+    let claimed = fixture.claim(keyed.job.lane(), 9, 0).await.claimed.remove(0);
+    let result = format!("\"{}\"", "r".repeat(5_000));
+    fixture.engine.finish(success(&claimed, "application/json", result.as_bytes(), 1)).await.unwrap();
+    let sending = fixture.claim_to("a.example", 9, 1).await.claimed.remove(0);
+    fixture.engine.settle(took(&sending, 1)).await.unwrap();
+    let gone = keyed.job.id;
+    // Still to be sent, still running, ended days later, made a day later.
+    let pending = ended(&fixture, Job { callbacks: to(&["b.example"]), ..job("t", 0) }).await.job.id;
+    let running = fixture.running(job("runs", 0), 0).await;
+    let late = fixture.running(Job { callbacks: to(&["c.example"]), ..job("late", 0) }, 0).await;
+    fixture.engine.finish(done(&late, 5 * DAY)).await.unwrap();
+    let sent = fixture.claim_to("c.example", 9, 5 * DAY).await.claimed.remove(0);
+    fixture.engine.settle(took(&sent, 5 * DAY)).await.unwrap();
+    let young = fixture.running(job("young", 4 * DAY), 4 * DAY).await;
+    fixture.engine.finish(done(&young, 4 * DAY)).await.unwrap();
+    for sent in fixture.sent_to(endpoint.id, false, 5 * DAY).await {
+        fixture.engine.settle(took(&sent, 5 * DAY)).await.unwrap();
+    }
+    // Before all of the first day is old, nothing goes.
+    let_go(&fixture, kept, kept).await;
+    assert!(fixture.engine.job(TENANT, gone).await.unwrap().is_some());
+    let now = kept + DAY + 1;
+    let everything = async |fixture: &Fixture<'_>| {
+        let mut seen = Vec::new();
+        for id in [pending, running.job.id, late.job.id, young.job.id] {
+            seen.push(format!("{:#?}", fixture.job(id).await));
+            seen.push(format!("{:#?}", fixture.deliveries_of(id).await));
+            seen.push(format!("{:?}", fixture.engine.input(TENANT, id).await.unwrap()));
+            seen.push(format!("{:?}", fixture.engine.result(TENANT, id).await.unwrap()));
+        }
+        seen
+    };
+    let before = everything(&fixture).await;
+    let_go(&fixture, kept, now).await;
+    let_go(&fixture, kept, now).await;
+    assert_eq!(everything(&fixture).await, before, "what lives is as it was");
+    assert!(fixture.engine.job(TENANT, gone).await.unwrap().is_none());
+    assert!(matches!(fixture.engine.result(TENANT, gone).await.unwrap(), Fetched::Missing));
+    assert!(fixture.engine.delivery(TENANT, sending.hold.delivery).await.unwrap().is_none());
+    assert!(fixture.engine.tombstone(Some(TENANT), gone).await.unwrap().is_some());
+    for id in [pending, running.job.id, late.job.id] {
+        assert!(fixture.engine.tombstone(Some(TENANT), id).await.unwrap().is_none(), "it lives");
+    }
+    assert!(fixture.engine.replay(key(7, 1).unwrap()).await.unwrap().is_none(), "its key went with it");
+    let feed = fixture.engine.feed(TENANT, endpoint.id, 0, 9).await.unwrap().unwrap();
+    let numbers: Vec<_> = feed.items.iter().map(|item| item.sequence.unwrap()).collect();
+    assert_eq!((numbers, feed.last, feed.pruned_before), (vec![2, 3, 4], 4, 2));
+    // And it goes on.
+    assert_eq!(fixture.engine.finish(done(&running, now)).await.unwrap(), Written::Done);
+    let sending = fixture.claim_to("b.example", 9, now).await.claimed.remove(0);
+    assert_eq!(fixture.engine.settle(took(&sending, now)).await.unwrap(), Written::Done);
+    let again = fixture.running(job("t", now), now).await;
+    assert_eq!(fixture.engine.finish(done(&again, now)).await.unwrap(), Written::Done);
+    // In the end all of it.
+    let end = now + 3 * kept;
+    for sent in fixture.sent_to(endpoint.id, false, end).await {
+        fixture.engine.settle(took(&sent, end)).await.unwrap();
+    }
+    let_go(&fixture, kept, end).await;
+    let_go(&fixture, kept, end + DAY).await;
+    assert!(fixture.engine.jobs(all_jobs()).await.unwrap().items.is_empty());
+    assert!(fixture.engine.deliveries(all_deliveries()).await.unwrap().items.is_empty());
+    let feed = fixture.engine.feed(TENANT, endpoint.id, 0, 9).await.unwrap().unwrap();
+    assert_eq!((feed.items.len() as i64, feed.pruned_before), (0, feed.last + 1));
+}
+
 pub async fn a_deleted_job_leaves_its_tombstone_and_its_key(store: &dyn Store) {
     let fixture = Fixture::new(store).await;
     let key = key(7, 1);

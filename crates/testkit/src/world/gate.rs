@@ -535,6 +535,10 @@ impl History for Gate {
         self.engine.histories().await
     }
 
+    async fn drop_old(&self, kept: Duration, at: Moment) -> Result<Option<Timestamp>> {
+        self.engine.drop_old(kept, at).await
+    }
+
     async fn scan(&self, scan: Scan) -> Result<Found> {
         self.engine.scan(scan).await
     }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod plans;
+mod ranges;
 mod schema;
 
 use std::{sync::Arc, time::Duration};

@@ -8,7 +8,7 @@ use super::database;
 use crate::{
     access, cold,
     postgres::{
-        attach, claims, endpoints, finish, let_go, line::Verb, link::Address, midway, nodes,
+        attach, claims, endpoints, finish, let_go, line::Verb, link::Address, midway, nodes, ranges,
         reads::for_postgres, report, retention, seldom, settle, submit, takeover, watch,
     },
 };
@@ -50,7 +50,7 @@ fn seldom() -> Vec<&'static str> {
         nodes::Leaves::STATEMENTS,
         takeover::Takeovers::STATEMENTS,
         takeover::GiveBacks::STATEMENTS,
-        &[nodes::ROSTER, watch::CANCELS, watch::AWAITED, watch::TELL],
+        &[nodes::ROSTER, ranges::RANGES, watch::CANCELS, watch::AWAITED, watch::TELL],
     ]
     .concat()
 }
@@ -123,6 +123,15 @@ async fn explain(client: &Client, sql: &str, execute: &str) -> String {
     lines.iter().filter_map(text).collect::<Vec<_>>().join("\n")
 }
 
+/// The plan for parameters that could be.
+pub(super) async fn plan_for_samples(client: &Client, sql: &str) -> String {
+    let statement = client.prepare(sql).await.unwrap();
+    let values: Vec<_> = statement.params().iter().map(sample).collect();
+    let execute =
+        if values.is_empty() { "EXECUTE p".into() } else { format!("EXECUTE p ({})", values.join(", ")) };
+    explain(client, sql, &execute).await
+}
+
 /// What a parameter of this type may be.
 fn sample(kind: &Type) -> &'static str {
     match *kind {
@@ -147,11 +156,7 @@ async fn queues_are_sought_whatever_statistics_say() {
     Cluster::shared().sql(super::name(&url), FILLED_UP);
     let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
     for sql in hot() {
-        let statement = client.prepare(&sql).await.unwrap();
-        let values: Vec<_> = statement.params().iter().map(sample).collect();
-        let execute =
-            if values.is_empty() { "EXECUTE p".into() } else { format!("EXECUTE p ({})", values.join(", ")) };
-        let plan = explain(&client, &sql, &execute).await;
+        let plan = plan_for_samples(&client, &sql).await;
         let lines: Vec<&str> = plan.lines().collect();
         for (n, line) in lines.iter().enumerate() {
             let queue = line.contains("_queue q")
