@@ -9,7 +9,7 @@ use crate::{
     database::Database,
     measure::{
         fairness::{self, Trouble},
-        idle, latency, restart, saturation,
+        held, idle, latency, restart, saturation,
     },
     plot,
     receive::Receiver,
@@ -62,6 +62,8 @@ enum Command {
     Restart(Restart),
     /// What receivers that are well pay for those that are not.
     Fairness(Fairness),
+    /// What becomes of storage and of latency while a session of somebody else's keeps a transaction open.
+    Held(Held),
     /// A node that has nothing to do.
     Idle,
     /// Statements, commits and bytes written per job: under load, and one job at a time.
@@ -143,6 +145,16 @@ struct Fairness {
     plot: Option<PathBuf>,
 }
 
+#[derive(Args, Clone, Copy)]
+struct Held {
+    /// How long the transaction stays open under load.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// Jobs a second.
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+}
+
 /// How long a node is watched doing nothing.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -159,6 +171,7 @@ pub(crate) fn run() -> Outcome<()> {
         Command::Latency(options) => bench.latency(options)?,
         Command::Restart(options) => bench.restart(options)?,
         Command::Fairness(options) => bench.fairness(&options)?,
+        Command::Held(options) => bench.held(options)?,
         Command::Idle => bench.idle()?,
         Command::Cost(options) => bench.cost(options)?,
         Command::All => {
@@ -188,12 +201,12 @@ impl Bench {
         let report = Report::default();
         let engines = common.engine.map_or(vec![Engine::Sqlite, Engine::Postgres], |engine| vec![engine]);
         let kinds = match common.only.as_slice() {
-            [] => vec![Kind::Nothing, Kind::Bare, Kind::Ringback],
+            [] => vec![Kind::Nothing, Kind::Bare, Kind::Ringback, Kind::Pair],
             only => only.to_vec(),
         };
         let beside = std::env::current_exe()?.with_file_name("ringback");
         let ringback = common.ringback.clone().unwrap_or(beside);
-        if kinds.contains(&Kind::Ringback) && !ringback.is_file() {
+        if kinds.iter().any(|kind| matches!(kind, Kind::Ringback | Kind::Pair)) && !ringback.is_file() {
             let path = ringback.display();
             return Err(format!(
                 "{path} is not there: build it (cargo build --release), or name it by --ringback"
@@ -214,7 +227,7 @@ impl Bench {
     fn in_turns(&mut self, mut one: impl FnMut(&mut Self, Kind, Engine) -> Outcome<()>) -> Outcome<()> {
         for engine in self.engines.clone() {
             for run in 1..=self.runs {
-                for kind in self.kinds.clone() {
+                for kind in self.kinds.clone().into_iter().filter(|kind| kind.runs_on(engine)) {
                     complain(&format!("{engine:?}, run {run} of {}: {}", self.runs, kind.name()));
                     one(self, kind, engine)?;
                 }
@@ -241,7 +254,9 @@ impl Bench {
         counts.dedup();
         for engine in self.engines.clone() {
             for &connections in &counts {
-                for kind in self.kinds.clone().into_iter().filter(|&kind| kind != Kind::Nothing) {
+                for kind in
+                    self.kinds.clone().into_iter().filter(|kind| matches!(kind, Kind::Bare | Kind::Ringback))
+                {
                     complain(&format!("{engine:?}, {connections} connections: {}", kind.name()));
                     let plan = Saturation { connections, ..options }.plan();
                     let run = saturation::run(&self.stock, &self.receiver, kind, engine, plan)?;
@@ -286,6 +301,13 @@ impl Bench {
         if let Some(file) = &options.plot {
             std::fs::write(file, plot::fairness(&self.report.fairness))?;
         }
+        Ok(())
+    }
+
+    fn held(&mut self, options: Held) -> Outcome<()> {
+        let plan = held::Plan { rate: options.rate, lasts: Duration::from_secs(options.minutes * 60) };
+        complain(&format!("PostgreSQL: {} minutes beside an open transaction", options.minutes));
+        self.report.held = held::run(&self.stock, &self.receiver, plan)?;
         Ok(())
     }
 

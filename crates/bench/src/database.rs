@@ -58,6 +58,33 @@ impl Database {
     }
 }
 
+/// A transaction that sees everything as it was when this was opened, until it is dropped.
+pub(crate) struct Held {
+    _client: tokio_postgres::Client,
+    /// Drives its connection.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Held {
+    pub(crate) fn open(url: &str) -> Outcome<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let client = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+            tokio::spawn(connection);
+            client
+                .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM tenants")
+                .await?;
+            Ok::<_, tokio_postgres::Error>(client)
+        })?;
+        Ok(Self { _client: client, _runtime: runtime })
+    }
+}
+
+/// One number, from the database at `url`.
+pub(crate) fn number(url: &str, text: &str) -> Outcome<u64> {
+    Ok(first_value(url, text)?.parse()?)
+}
+
 fn with_name(url: &str, name: &str) -> Outcome<String> {
     let (base, options) = url.split_once('?').map_or((url, String::new()), |(b, o)| (b, format!("?{o}")));
     let after_scheme =

@@ -35,7 +35,8 @@ pub(crate) enum Pace {
 /// Where, what and how much to submit.
 #[derive(Clone)]
 pub(crate) struct Load {
-    pub(crate) address: SocketAddr,
+    /// Of the nodes of one service: connections go to them in turns.
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) key: String,
     pub(crate) task: &'static str,
     /// As JSON, in turns; none: nobody is called back.
@@ -62,8 +63,8 @@ impl Load {
         let form = Arc::new(Form::new(self)?);
         let until = Instant::now() + self.lasts;
         let mut clients = JoinSet::new();
-        for place in 0..self.connections {
-            let client = Client::connect(self.address).await?;
+        for (place, address) in (0..self.connections).zip(self.addresses.iter().cycle()) {
+            let client = Client::connect(*address).await?;
             let (form, ledger) = (Arc::clone(&form), Arc::clone(ledger));
             let gap = match self.pace {
                 Pace::Closed => None,
@@ -187,7 +188,8 @@ impl Form {
         let tails = ends.iter().map(tail).collect();
         let mut salt = [0; 8];
         getrandom::fill(&mut salt)?;
-        let (host, bearer) = (load.address.to_string(), format!("Bearer {}", load.key));
+        let host = load.addresses.first().map(SocketAddr::to_string).unwrap_or_default();
+        let bearer = format!("Bearer {}", load.key);
         Ok(Self { head, tails, host, bearer, salt: u64::from_ne_bytes(salt) })
     }
 
@@ -218,7 +220,7 @@ mod tests {
 
     fn load(callback: Option<&str>) -> Load {
         Load {
-            address: SocketAddr::from(([127, 0, 0, 1], 8202)),
+            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 8202))],
             key: "k".into(),
             task: "echo",
             callbacks: callback.iter().map(|url| format!("\"{url}\"")).collect(),

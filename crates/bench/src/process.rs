@@ -33,13 +33,22 @@ impl Usage {
         let family = children.split_whitespace().filter_map(|p| p.parse().ok()).chain([pid]);
         family.fold(Usage::default(), |sum, pid| {
             let (own, reaped) = cpu_ticks(pid);
-            let one = Usage::of(pid);
-            Usage {
-                cpu: sum.cpu + (own + reaped) as f64 / TICKS_PER_SECOND,
-                written: sum.written + one.written,
-                wakeups: sum.wakeups + one.wakeups,
-            }
+            let one = Usage { cpu: (own + reaped) as f64 / TICKS_PER_SECOND, ..Usage::of(pid) };
+            sum.and(one)
         })
+    }
+
+    /// Of several processes together.
+    pub(crate) fn of_all(pids: impl Iterator<Item = u32>) -> Self {
+        pids.map(Usage::of).fold(Usage::default(), Usage::and)
+    }
+
+    fn and(self, other: Usage) -> Usage {
+        Usage {
+            cpu: self.cpu + other.cpu,
+            written: self.written + other.written,
+            wakeups: self.wakeups + other.wakeups,
+        }
     }
 
     pub(crate) fn since(self, before: Usage) -> Usage {

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::{
     measure::{
-        fairness::Fairness, idle::Idle, latency::Latency, median, restart::Restart, saturation::Saturation,
+        fairness::Fairness, held::Held, idle::Idle, latency::Latency, median, restart::Restart,
+        saturation::Saturation,
     },
     service::{Engine, Kind},
 };
@@ -30,6 +31,7 @@ pub(crate) struct Report {
     pub(crate) latency: Vec<Latency>,
     pub(crate) restart: Vec<Restart>,
     pub(crate) fairness: Vec<Fairness>,
+    pub(crate) held: Vec<Held>,
     pub(crate) idle: Vec<Idle>,
 }
 
@@ -113,6 +115,7 @@ impl Report {
         table(&mut text, &LATENCY, self.latency.iter().map(latency_row));
         table(&mut text, &RESTART, self.restart.iter().map(restart_row));
         table(&mut text, &FAIRNESS, self.fairness.iter().map(fairness_row));
+        table(&mut text, &HELD, self.held.iter().map(held_row));
         table(&mut text, &IDLE, self.idle.iter().map(idle_row));
         text
     }
@@ -230,6 +233,32 @@ fn fairness_row(run: &Fairness) -> Vec<String> {
     ];
     let named = [name, engine_name(run.engine).into(), run.amount.to_string()];
     named.into_iter().chain(waits).chain(rest).collect()
+}
+
+const HELD: [&str; 9] = [
+    "held open for min",
+    "jobs",
+    "webhook p50",
+    "p99 ms",
+    "CPU µs/job",
+    "database",
+    "dead rows of queues",
+    "queues MiB",
+    "history MiB",
+];
+
+fn held_row(run: &Held) -> Vec<String> {
+    vec![
+        format!("{:.0}", run.minutes),
+        run.jobs.to_string(),
+        format!("{:.2}", run.receipt_ms[0]),
+        format!("{:.2}", run.receipt_ms[1]),
+        format!("{:.1}", run.cpu_us_per_job),
+        run.database_cpu_us_per_job.map_or("–".into(), |us| format!("{us:.1}")),
+        run.dead_rows.to_string(),
+        format!("{:.1}", run.queues_mib),
+        format!("{:.1}", run.history_mib),
+    ]
 }
 
 const IDLE: [&str; 6] =

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -39,6 +40,8 @@ pub(crate) enum Kind {
     Bare,
     /// `ringback serve`.
     Ringback,
+    /// Two of it over one PostgreSQL.
+    Pair,
 }
 
 impl Kind {
@@ -47,7 +50,21 @@ impl Kind {
             Kind::Nothing => "nothing recorded",
             Kind::Bare => "bare pipeline",
             Kind::Ringback => "ringback",
+            Kind::Pair => "ringback, two nodes",
         }
+    }
+
+    /// How many processes it is.
+    pub(crate) const fn nodes(self) -> usize {
+        match self {
+            Kind::Pair => 2,
+            Kind::Nothing | Kind::Bare | Kind::Ringback => 1,
+        }
+    }
+
+    /// SQLite is one node's.
+    pub(crate) fn runs_on(self, engine: Engine) -> bool {
+        self != Kind::Pair || engine == Engine::Postgres
     }
 }
 
@@ -67,9 +84,15 @@ pub(crate) struct Place<'a> {
     kind: Kind,
     engine: Engine,
     storage: String,
+    started: AtomicU32,
 }
 
 impl<'a> Place<'a> {
+    /// Where it is recorded.
+    pub(crate) fn storage(&self) -> &str {
+        &self.storage
+    }
+
     /// An empty one; `hold` is the URL that tasks named `hold` call.
     pub(crate) fn new(stock: &'a Stock, kind: Kind, engine: Engine, hold: &str) -> Outcome<Self> {
         let directory = tempfile::Builder::new().prefix("ringback-bench-").tempdir_in(&stock.directory)?;
@@ -78,8 +101,8 @@ impl<'a> Place<'a> {
             Engine::Postgres => stock.database.as_ref().ok_or("no database was opened")?.fresh()?,
         };
         fs::write(directory.path().join("ringback.toml"), config(hold))?;
-        let place = Self { stock, directory, kind, engine, storage };
-        if kind == Kind::Ringback && engine == Engine::Postgres {
+        let place = Self { stock, directory, kind, engine, storage, started: AtomicU32::new(0) };
+        if matches!(kind, Kind::Ringback | Kind::Pair) && engine == Engine::Postgres {
             place.migrate()?;
         }
         Ok(place)
@@ -116,14 +139,22 @@ impl<'a> Place<'a> {
             (Kind::Nothing, _) => bare.arg("nothing"),
             (Kind::Bare, Engine::Sqlite) => bare.args(["sqlite", &self.storage]),
             (Kind::Bare, Engine::Postgres) => bare.args(["postgres", &self.storage]),
-            (Kind::Ringback, _) => return Ok(self.ringback(&["serve", "--listen", "127.0.0.1:0"])),
+            (Kind::Ringback | Kind::Pair, _) => {
+                return Ok(self.ringback(&["serve", "--listen", "127.0.0.1:0"]));
+            }
         };
         Ok(bare)
     }
 
-    /// Starts the service and waits until it is ready.
+    /// All of its processes.
+    pub(crate) fn start_all(&self) -> Outcome<Vec<Service>> {
+        (0..self.kind.nodes()).map(|_| self.start()).collect()
+    }
+
+    /// Starts a process and waits until it is ready.
     pub(crate) fn start(&self) -> Outcome<Service> {
-        let log = self.directory.path().join("log");
+        let n = self.started.fetch_add(1, Relaxed);
+        let log = self.directory.path().join(format!("log-{n}"));
         let begin = Instant::now();
         let mut command = self.command()?;
         // A file, as a service manager would have it: a pipe would have this process read while it measures.

@@ -21,7 +21,7 @@ use domain::{
 use storage::{Backlogs, ClaimedDelivery, ClaimedJob, Costs, DeliveryTaker, JobTaker, Takers, Waiting, Wake};
 use tokio::sync::Notify;
 
-use crate::{address::Address, hints::Hints};
+use crate::{address::Address, hints::Hints, postgres::marks::Marks};
 
 /// Everything an engine tells others, and under what fence it claims.
 #[derive(Default)]
@@ -35,6 +35,8 @@ pub(crate) struct Hub {
     fence: Mutex<Option<Fence>>,
     /// Tenants of whose endpoints one hears of `job.started`.
     starts: Mutex<HashSet<i64>>,
+    /// Up to where lanes were claimed, of jobs and of deliveries; PostgreSQL's.
+    pub(crate) marks: [Marks; 2],
     /// For other nodes; filled only while there are some.
     pub(crate) hints: Hints,
     /// Another node is there: what commits change is told to it.

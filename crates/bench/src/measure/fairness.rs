@@ -115,7 +115,7 @@ pub(crate) fn run(stock: &Stock, engine: Engine, trouble: Trouble, plan: Plan) -
     let place = Place::new(stock, Kind::Ringback, engine, "http://127.0.0.1:9/")?;
     let service = place.start()?;
     let load = Load {
-        address: service.address,
+        addresses: vec![service.address],
         key: KEY.into(),
         task: "echo",
         callbacks: healthy.iter().map(Receiver::callback).collect(),

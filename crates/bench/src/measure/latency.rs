@@ -53,7 +53,7 @@ pub(crate) fn run(
     let ledger = Arc::new(Ledger::open((plan.rate * whole.as_secs_f64() * 2.0) as usize + 16));
     receiver.write_to(&ledger);
     let load = Load {
-        address: service.address,
+        addresses: vec![service.address],
         key: KEY.into(),
         task: "echo",
         callbacks: vec![receiver.callback()],

@@ -1,6 +1,7 @@
 //! What is measured, one file each. Each starts services of its own and leaves nothing running.
 
 pub(crate) mod fairness;
+pub(crate) mod held;
 pub(crate) mod idle;
 pub(crate) mod latency;
 pub(crate) mod restart;

@@ -44,7 +44,7 @@ pub(crate) fn run(
     let mut service = place.start()?;
     let ledger = Arc::new(Ledger::open(pending));
     let load = Load {
-        address: service.address,
+        addresses: vec![service.address],
         key: KEY.into(),
         task: "hold",
         callbacks: Vec::new(),
@@ -61,7 +61,7 @@ pub(crate) fn run(
         let one = Arc::new(Ledger::open(1));
         receiver.write_to(&one);
         let load = Load {
-            address: service.address,
+            addresses: vec![service.address],
             task: "echo",
             callbacks: vec![receiver.callback()],
             connections: 1,

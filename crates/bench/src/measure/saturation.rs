@@ -71,12 +71,12 @@ pub(crate) fn run(
     plan: Plan,
 ) -> Outcome<Saturation> {
     let place = Place::new(stock, kind, engine, &receiver.url())?;
-    let service = place.start()?;
+    let services = place.start_all()?;
     let whole = plan.warm_up + plan.lasts;
     let ledger = Arc::new(Ledger::open(MOST_PER_SECOND * (whole.as_secs() as usize + 1)));
     receiver.write_to(&ledger);
     let load = Load {
-        address: service.address,
+        addresses: services.iter().map(|service| service.address).collect(),
         key: KEY.into(),
         task: "echo",
         callbacks: vec![receiver.callback()],
@@ -84,7 +84,7 @@ pub(crate) fn run(
         pace: Pace::Closed,
         lasts: whole,
     };
-    let before = Reading::take(stock, engine, &service)?;
+    let before = Reading::take(stock, engine, &services)?;
     let (begin, end, backlog) = beside(
         || load.run(&ledger),
         || {
@@ -96,7 +96,7 @@ pub(crate) fn run(
         },
     )?;
     let missing = drain(&ledger);
-    let after = Reading::take(stock, engine, &service)?;
+    let after = Reading::take(stock, engine, &services)?;
     let seconds = (end - begin) as f64 / 1e9;
     let (accepted, delivered) = ledger.between(begin, end);
     let (answers, receipts) = ledger.delays(begin, end);
@@ -125,7 +125,7 @@ pub(crate) fn run(
             Engine::Sqlite => used.written as f64,
             Engine::Postgres => after.log_bytes.saturating_sub(before.log_bytes) as f64,
         } / jobs as f64,
-        resident_mib: resident_mib(service.pid()),
+        resident_mib: services.iter().map(|service| resident_mib(service.pid())).sum(),
         refused: ledger.refused.load(Relaxed),
         repeated: ledger.repeated.load(Relaxed) + ledger.strange.load(Relaxed),
         missing,
@@ -136,8 +136,9 @@ const STATEMENTS: &[&str] = &["ringback_storage_statements_total", "bare_stateme
 const COMMITS: &[&str] = &["ringback_storage_commits_total", "bare_commits_total"];
 
 fn counted(before: &Reading, after: &Reading, names: &[&str], jobs: u64) -> Option<f64> {
-    let begin = before.metrics.sum(names).unwrap_or(0.0);
-    Some((after.metrics.sum(names)? - begin) / jobs as f64)
+    let sum =
+        |reading: &Reading| -> Option<f64> { reading.metrics.iter().map(|metrics| metrics.sum(names)).sum() };
+    Some((sum(after)? - sum(before).unwrap_or(0.0)) / jobs as f64)
 }
 
 /// Every counter at one moment.
@@ -145,17 +146,18 @@ struct Reading {
     service: Usage,
     database: Option<Usage>,
     log_bytes: u64,
-    metrics: Metrics,
+    /// Of each process.
+    metrics: Vec<Metrics>,
 }
 
 impl Reading {
-    fn take(stock: &Stock, engine: Engine, service: &Service) -> Outcome<Self> {
+    fn take(stock: &Stock, engine: Engine, services: &[Service]) -> Outcome<Self> {
         let database = stock.database.as_ref().filter(|_| engine == Engine::Postgres);
         Ok(Self {
-            service: Usage::of(service.pid()),
+            service: Usage::of_all(services.iter().map(Service::pid)),
             database: database.and_then(|d| d.usage()),
             log_bytes: database.map_or(Ok(0), |d| d.log_bytes())?,
-            metrics: Metrics::of(service.address),
+            metrics: services.iter().map(|service| Metrics::of(service.address)).collect(),
         })
     }
 }

@@ -19,6 +19,7 @@ use super::{
     fault::Fault,
     line::Verb,
     link::Params,
+    marks::{BEGINNING, Marks},
     submit::id_of,
     transaction::{STAND, Transaction, nothing},
 };
@@ -51,10 +52,10 @@ const CLAIMED_JOBS: &str = concat!(
      AND j.result IS NULL AND p.id BETWEEN $2 AND $3 ORDER BY q.due_at, q.id"
 );
 
-/// ?1 node, ?2 epoch, ?3 started, ?4 lanes, ?5 at most of each, ?6 now.
+/// ?1 node, ?2 epoch, ?3 started, ?4 lanes, ?5 at most of each, ?6 now, ?7 their marks.
 const CLAIM_JOBS: &str = claim_jobs!(
-    "SELECT d.id FROM UNNEST($4::bigint[], $5::bigint[]) AS a (lane, k) CROSS JOIN LATERAL \
-     (SELECT id FROM job_queue WHERE lane = a.lane AND node IS NULL AND due_at <= $6 ORDER BY due_at, id \
+    "SELECT d.id FROM UNNEST($4::bigint[], $5::bigint[], $7::bigint[]) AS a (lane, k, mark) CROSS JOIN LATERAL \
+     (SELECT id FROM job_queue WHERE lane = a.lane AND node IS NULL AND due_at >= a.mark AND due_at <= $6 ORDER BY due_at, id \
      LIMIT a.k FOR UPDATE SKIP LOCKED) d"
 );
 
@@ -126,7 +127,7 @@ const LOCK_LANES: &str = "SELECT s.endpoint FROM endpoint_sequence s WHERE s.lan
 
 /// ?1 node, ?2 epoch, ?3 started, ?4 lanes, ?5 at most of each, ?6 now, ?7 lanes that are probed: of those the oldest,
 /// whether its time has come or not. ?8 the terms that each was asked under: others, and lanes of which other nodes have
-/// something in flight, give nothing.
+/// something in flight, give nothing. ?9 their marks.
 const CLAIM_DELIVERIES: &str = concat!(
     "WITH due AS MATERIALIZED (SELECT d.id FROM (SELECT a.lane, CASE WHEN ",
     closed!(),
@@ -134,9 +135,10 @@ const CLAIM_DELIVERIES: &str = concat!(
     terms!(),
     " IS DISTINCT FROM a.terms OR ",
     busy!("$1", "$2"),
-    " THEN 0 ELSE a.k END AS k FROM UNNEST($4::bigint[], $5::bigint[], $8::text[]) AS a (lane, k, terms) OFFSET 0) a \
+    " THEN 0 ELSE a.k END AS k, a.mark FROM UNNEST($4::bigint[], $5::bigint[], $8::text[], $9::bigint[]) \
+     AS a (lane, k, terms, mark) OFFSET 0) a \
      CROSS JOIN LATERAL \
-     (SELECT id FROM delivery_queue WHERE lane = a.lane AND node IS NULL \
+     (SELECT id FROM delivery_queue WHERE lane = a.lane AND node IS NULL AND due_at >= a.mark \
      AND due_at <= CASE WHEN a.lane = ANY($7::bigint[]) THEN 9223372036854775807 ELSE $6 END \
      AND (a.lane <> ALL($7::bigint[]) OR not_before IS NULL OR not_before <= $6) ORDER BY due_at, id \
      LIMIT a.k FOR UPDATE SKIP LOCKED) d)",
@@ -170,19 +172,19 @@ const NEXT_HEADS: &str = concat!(
     " FROM UNNEST($1::bigint[]) AS a (lane)"
 );
 
-/// ?1 lanes: when the next row of each is due.
+/// ?1 lanes, ?2 their marks: when the next row of each is due.
 const NEXT_JOBS: &str = "SELECT a.lane, (SELECT q.due_at FROM job_queue q WHERE q.lane = a.lane AND q.node IS NULL \
-     ORDER BY q.due_at, q.id LIMIT 1) FROM UNNEST($1::bigint[]) AS a (lane)";
-/// The same, and their terms; of a closed lane none is, and of a busy one none before ?4. ?2 node, ?3 epoch.
+     AND q.due_at >= a.mark ORDER BY q.due_at, q.id LIMIT 1) FROM UNNEST($1::bigint[], $2::bigint[]) AS a (lane, mark)";
+/// The same, and their terms; of a closed lane none is, and of a busy one none before ?5. ?3 node, ?4 epoch.
 const NEXT_DELIVERIES: &str = concat!(
     "SELECT a.lane, CASE WHEN ",
     closed!(),
     " THEN NULL ELSE (SELECT CASE WHEN ",
-    busy!("$2", "$3"),
-    " THEN GREATEST(q.due_at, $4) ELSE q.due_at END FROM delivery_queue q WHERE q.lane = a.lane AND q.node IS NULL \
-     ORDER BY q.due_at, q.id LIMIT 1) END, ",
+    busy!("$3", "$4"),
+    " THEN GREATEST(q.due_at, $5) ELSE q.due_at END FROM delivery_queue q WHERE q.lane = a.lane AND q.node IS NULL \
+     AND q.due_at >= a.mark ORDER BY q.due_at, q.id LIMIT 1) END, ",
     terms!(),
-    " FROM UNNEST($1::bigint[]) AS a (lane)"
+    " FROM UNNEST($1::bigint[], $2::bigint[]) AS a (lane, mark)"
 );
 
 const NEXT_EXPIRY: &str = "SELECT expires_at FROM job_queue WHERE expires_at IS NOT NULL AND node IS NULL \
@@ -203,7 +205,7 @@ impl Verb for ClaimJobs {
         effects: &mut Effects,
         commands: &[Self::Command],
     ) -> Result<Vec<Self::Answer>, Fault> {
-        let mut answers = Vec::with_capacity(1);
+        let (mut answers, mut reached) = (Vec::with_capacity(1), Reached::default());
         for (asks, at) in commands {
             let (claimed, next) = claim_jobs(tx, asks, *at).await?;
             let fence = tx.fence()?;
@@ -212,10 +214,12 @@ impl Verb for ClaimJobs {
             for job in &claimed {
                 effects.job_claimed(&job.job.task, job.job.tenant, job.job.id);
             }
+            reached.note(asks, claimed.iter().map(|job| (job.hold.lane, job.due)), at.now);
             let next = next.iter().map(|row| Ok((row, None))).collect::<Result<Vec<_>, Fault>>()?;
             answers.push(by_lane(asks, claimed, |job| job.hold.lane, next)?);
         }
         tx.commit(nothing()).await?;
+        reached.tell(tx.job_marks());
         Ok(answers)
     }
 }
@@ -233,7 +237,7 @@ impl Verb for ClaimDeliveries {
         _: &mut Effects,
         commands: &[Self::Command],
     ) -> Result<Vec<Self::Answer>, Fault> {
-        let mut answers = Vec::with_capacity(1);
+        let (mut answers, mut reached) = (Vec::with_capacity(1), Reached::default());
         for (asks, at) in commands {
             let (mut claimed, mut next) = claim_deliveries(tx, asks, *at).await?;
             if asks.iter().any(|ask| ask.terms.ordered) {
@@ -247,11 +251,13 @@ impl Verb for ClaimDeliveries {
                 .iter()
                 .map(|row| rows::claimed_delivery(row, fence))
                 .collect::<Result<Vec<_>, _>>()?;
+            reached.note(asks, claimed.iter().map(|delivery| (delivery.hold.lane, delivery.due)), at.now);
             let next = next.iter().map(|row| Ok((row, row.try_get::<_, Option<String>>(2)?)));
             let next = next.collect::<Result<Vec<_>, Fault>>()?;
             answers.push(by_lane(asks, claimed, |delivery| delivery.hold.lane, next)?);
         }
         tx.commit(nothing()).await?;
+        reached.tell(tx.delivery_marks());
         Ok(answers)
     }
 }
@@ -297,15 +303,59 @@ async fn claimed_deliveries(tx: &Transaction<'_>, claimed: &[Row]) -> Result<Vec
     tx.rows(CLAIMED_DELIVERIES, &[&ids, &least, &most, &first, &last]).await
 }
 
+/// How far claims went in each lane, for its mark: as soon as they stand.
+#[derive(Default)]
+struct Reached(Vec<(i64, Option<i64>, Timestamp)>);
+
+impl Reached {
+    /// A lane that gave as many as it was asked for may have more behind them. A probe takes one before its time, and an
+    /// order is no walk by time.
+    fn note(&mut self, asks: &[Ask], claimed: impl Iterator<Item = (Lane, Timestamp)>, now: Timestamp) {
+        let mut lanes: BTreeMap<i64, (u64, Timestamp)> = BTreeMap::new();
+        for (lane, due) in claimed {
+            let (count, last) = lanes.entry(lane.0).or_insert((0, due));
+            *count += 1;
+            *last = due.max(*last);
+        }
+        for ask in asks.iter().filter(|ask| !ask.probe && !ask.terms.ordered) {
+            let full = lanes.get(&ask.lane.0).filter(|(count, _)| *count >= u64::from(ask.k));
+            self.0.push((ask.lane.0, full.map(|(_, due)| due.micros()), now));
+        }
+    }
+
+    fn tell(self, marks: &Marks) {
+        self.0.into_iter().for_each(|(lane, due, now)| marks.set(lane, due, now));
+    }
+}
+
+/// Lanes with marks beyond which nothing is due now: from their beginning there may be. `left`: lane and due time.
+fn to_look_again(lanes: &[i64], marks: &[i64], left: &[Row], now: i64) -> Result<Vec<i64>, Fault> {
+    let mut again = Vec::new();
+    for row in left {
+        let (lane, due): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        let marked = lanes.iter().zip(marks).any(|(of, mark)| *of == lane && *mark != BEGINNING);
+        if marked && due.is_none_or(|due| due > now) {
+            again.push(lane);
+        }
+    }
+    Ok(again)
+}
+
 /// Claims, and then looks at what is left.
 async fn claim_jobs(tx: &Transaction<'_>, asks: &[Ask], at: Moment) -> Result<(Vec<Row>, Vec<Row>), Fault> {
     let fence = tx.fence()?;
     let (lanes, most, _) = wanted(asks.iter());
     let (wall, now) = (at.wall.micros(), at.now.micros());
-    let params: &Params<'_> = &[&fence.node, &fence.epoch, &wall, &lanes, &most, &now];
+    let marks: Vec<i64> = lanes.iter().map(|lane| tx.job_marks().of(*lane, at.now)).collect();
+    let params: &Params<'_> = &[&fence.node, &fence.epoch, &wall, &lanes, &most, &now, &marks];
     let claimed = async { tx.rows(CLAIM_JOBS, params).await };
-    let left = async { tx.rows(NEXT_JOBS, &[&lanes]).await };
-    let (_, claimed, left) = tx.begin(async { tokio::try_join!(biased; tx.stand(), claimed, left) }).await?;
+    let left = async { tx.rows(NEXT_JOBS, &[&lanes, &marks]).await };
+    let (_, claimed, mut left) =
+        tx.begin(async { tokio::try_join!(biased; tx.stand(), claimed, left) }).await?;
+    let again = to_look_again(&lanes, &marks, &left, now)?;
+    if !again.is_empty() {
+        left.extend(tx.rows(NEXT_JOBS, &[&again, &vec![BEGINNING; again.len()]]).await?);
+    }
     Ok((claimed_jobs(tx, &claimed).await?, left))
 }
 
@@ -321,11 +371,23 @@ async fn claim_deliveries(
     let probed = probed(asks);
     let (wall, now, again) = (at.wall.micros(), at.now.micros(), (at.now + BUSY).micros());
     let lock = async { tx.rows(LOCK_LANES, &[&all]).await };
-    let params: &Params<'_> = &[&fence.node, &fence.epoch, &wall, &lanes, &most, &now, &probed, &terms];
+    let mark = |lane: &i64| match probed.contains(lane) {
+        true => BEGINNING,
+        false => tx.delivery_marks().of(*lane, at.now),
+    };
+    let marks: Vec<i64> = lanes.iter().map(mark).collect();
+    let params: &Params<'_> =
+        &[&fence.node, &fence.epoch, &wall, &lanes, &most, &now, &probed, &terms, &marks];
     let claimed = async { tx.rows(CLAIM_DELIVERIES, params).await };
-    let left = async { tx.rows(NEXT_DELIVERIES, &[&lanes, &fence.node, &fence.epoch, &again]).await };
+    let left = async { tx.rows(NEXT_DELIVERIES, &[&lanes, &marks, &fence.node, &fence.epoch, &again]).await };
     let all = async { tokio::try_join!(biased; tx.stand(), lock, claimed, left) };
-    let (_, _, claimed, left) = tx.begin(all).await?;
+    let (_, _, claimed, mut left) = tx.begin(all).await?;
+    let unsure = to_look_again(&lanes, &marks, &left, now)?;
+    if !unsure.is_empty() {
+        let beginnings = vec![BEGINNING; unsure.len()];
+        let params: &Params<'_> = &[&unsure, &beginnings, &fence.node, &fence.epoch, &again];
+        left.extend(tx.rows(NEXT_DELIVERIES, params).await?);
+    }
     Ok((claimed, left))
 }
 

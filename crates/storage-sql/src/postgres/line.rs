@@ -131,7 +131,7 @@ impl<V: Verb> Serving<V> {
         let mut link = self.link.lock().await;
         let session =
             link.session().await.map_err(|error| Stopped { fault: error.into(), unknown: false })?;
-        let tx = Transaction::new(session, self.hub.fence(), &self.hub.costs);
+        let tx = Transaction::new(session, &self.hub);
         let mut effects = self.hub.begin();
         match V::write(&tx, &mut effects, commands).await {
             Ok(answers) => {

@@ -18,6 +18,7 @@ mod hearers;
 mod let_go;
 mod line;
 mod link;
+pub(crate) mod marks;
 mod midway;
 mod migrate;
 mod nodes;

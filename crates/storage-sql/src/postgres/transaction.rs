@@ -3,19 +3,21 @@
 use std::{cell::Cell, future::Future};
 
 use domain::lease::Fence;
-use storage::{Costs, StorageError};
+use storage::StorageError;
 use tokio_postgres::Row;
 
 use super::{
     fault::Fault,
     link::{Params, Session},
+    marks::Marks,
 };
+use crate::effects::Hub;
 
 /// An open transaction.
 pub(crate) struct Transaction<'s> {
     session: &'s Session,
     fence: Option<Fence>,
-    costs: &'s Costs,
+    hub: &'s Hub,
     committing: Cell<bool>,
 }
 
@@ -25,8 +27,18 @@ pub(crate) const STAND: &str = "SELECT 1 / count(*) FROM \
      (SELECT 1 FROM nodes WHERE id = $1 AND epoch = $2 AND lease_until <> 0 FOR KEY SHARE) n";
 
 impl<'s> Transaction<'s> {
-    pub(crate) fn new(session: &'s Session, fence: Option<Fence>, costs: &'s Costs) -> Self {
-        Self { session, fence, costs, committing: Cell::new(false) }
+    pub(crate) fn new(session: &'s Session, hub: &'s Hub) -> Self {
+        Self { session, fence: hub.fence(), hub, committing: Cell::new(false) }
+    }
+
+    /// Of the lanes of jobs.
+    pub(crate) fn job_marks(&self) -> &Marks {
+        &self.hub.marks[0]
+    }
+
+    /// Of the lanes of deliveries.
+    pub(crate) fn delivery_marks(&self) -> &Marks {
+        &self.hub.marks[1]
     }
 
     /// Under what this node claims.
@@ -35,7 +47,7 @@ impl<'s> Transaction<'s> {
     }
 
     pub(crate) async fn rows(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, Fault> {
-        self.costs.ran(1);
+        self.hub.costs.ran(1);
         self.session.rows(sql, params).await
     }
 
@@ -44,7 +56,7 @@ impl<'s> Transaction<'s> {
     }
 
     pub(crate) async fn execute(&self, sql: &str, params: &Params<'_>) -> Result<u64, Fault> {
-        self.costs.ran(1);
+        self.hub.costs.ran(1);
         self.session.execute(sql, params).await
     }
 
@@ -64,7 +76,7 @@ impl<'s> Transaction<'s> {
     pub(crate) async fn commit<T>(&self, last: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         self.committing.set(true);
         let (last, ()) = tokio::try_join!(biased; last, self.session.simple("COMMIT"))?;
-        self.costs.committed();
+        self.hub.costs.committed();
         Ok(last)
     }
 

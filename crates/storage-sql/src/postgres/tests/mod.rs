@@ -1,6 +1,7 @@
 //! PostgreSQL beyond the suite that every engine passes: plans, outages, what came between two nodes.
 
 mod faults;
+mod marks;
 mod plans;
 mod ranges;
 mod schema;

@@ -168,6 +168,49 @@ async fn queues_are_sought_whatever_statistics_say() {
     }
 }
 
+/// A million rows in each table of history, in ten ranges.
+const A_MILLION: &str = "DO $$ DECLARE t text; n int; BEGIN \
+     FOREACH t IN ARRAY ARRAY['jobs', 'events', 'deliveries', 'attempts', 'payload'] LOOP FOR n IN 0..9 LOOP \
+     EXECUTE format('CREATE TABLE %s_%s PARTITION OF %s FOR VALUES FROM (%L::bytea) TO (%L::bytea)', t, n + 1, t, \
+     '\\x0' || n, '\\x0' || to_hex(n + 1)); END LOOP; END LOOP; END $$; \
+     CREATE TEMP TABLE ids AS SELECT decode('0' || n % 10 || right(md5(n::text), 30), 'hex') AS id, n \
+     FROM generate_series(1, 1000000) n; \
+     INSERT INTO jobs (tenant, id, task, status, attempt, max_attempts, priority, timeout_us, created_at, finished_at, \
+     result_shown, metadata, callbacks) SELECT 1, id, 't', 2, 1, 3, 0, 1, n, n, 0, '{}', '[]' FROM ids; \
+     INSERT INTO events (tenant, id, kind, created_at, job, body) SELECT 1, id, 1, n, id, '{}' FROM ids; \
+     INSERT INTO deliveries (tenant, id, event, kind, job, lane, created_at, status, attempts, url) \
+     SELECT 1, id, id, 1, id, 16, n, 1, 1, 'u' FROM ids; \
+     INSERT INTO attempts (tenant, delivery, number, trigger, started_at, ended_at, outcome, timings) \
+     SELECT 1, id, 1, 0, n, n, 0, '{}' FROM ids; \
+     INSERT INTO idempotency (key, fingerprint, tenant, job, created_at) SELECT id, id, 1, id, n FROM ids";
+
+/// `cargo test --workspace --lib million -- --ignored`
+#[tokio::test]
+#[ignore = "it takes minutes to write a million rows of history"]
+async fn everything_seeks_beside_a_million_rows_of_history() {
+    let url = database(Cluster::shared()).await;
+    Cluster::shared().sql(super::name(&url), A_MILLION);
+    Cluster::shared().sql(super::name(&url), "ANALYZE");
+    Cluster::shared().sql(super::name(&url), FILLED_UP);
+    let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
+    let cold = cold::ALL.iter().filter(|(name, _)| !WALKS.contains(name)).map(|(_, sql)| for_postgres(sql));
+    for sql in hot().into_iter().chain(cold) {
+        let plan = plan_for_samples(&client, &sql).await;
+        for table in ["jobs", "events", "deliveries", "attempts", "payload", "idempotency", "tombstones"] {
+            assert!(!plan.contains(&format!("Seq Scan on {table}")), "{sql}\n{plan}");
+        }
+        let lines: Vec<&str> = plan.lines().collect();
+        for (n, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("Index Scan using")) {
+            let sought = lines.get(n + 1).is_some_and(|next| next.contains("Index Cond"));
+            assert!(sought || line.contains("fleet") || line.contains("_queue"), "{sql}\n{plan}");
+        }
+    }
+}
+
+/// Those that walk over a queue or a small table by their nature, at a start or now and then.
+const WALKS: &[&str] =
+    &["WAITING", "WAITING_OF_TENANTS", "HEARING", "HISTORIES", "PAUSED_TASKS", "VERSION", "NEXT_RECOVERY"];
+
 #[tokio::test]
 async fn hot_statements_seek() {
     let client = client().await;
