@@ -53,6 +53,7 @@ impl Hub {
 
     /// Passes on what another node did.
     pub(crate) fn hear(&self, wakes: &[Wake]) {
+        self.look_back(wakes);
         if let Some(takers) = self.takers.get() {
             takers.wake(wakes);
         }
@@ -93,6 +94,19 @@ impl Hub {
 
     fn join(&self, fence: Fence) {
         *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = Some(fence);
+        self.marks.iter().for_each(Marks::clear);
+    }
+
+    /// What is due behind a mark is found at once.
+    fn look_back(&self, wakes: &[Wake]) {
+        let [jobs, deliveries] = &self.marks;
+        for wake in wakes {
+            match wake {
+                Wake::JobDue { lane, due, .. } => jobs.look_back(lane.0, due.micros()),
+                Wake::DeliveryDue { lane, due } => deliveries.look_back(lane.0, due.micros()),
+                _ => {}
+            }
+        }
     }
 
     /// An empty collection for the next transaction.
@@ -142,6 +156,7 @@ impl Hub {
         if let Some(taker) = effects.deliveries_taker {
             effects.deliveries.into_iter().for_each(|delivery| taker.take(delivery));
         }
+        self.look_back(&effects.wakes);
         if let Some(takers) = self.takers.get() {
             takers.wake(&effects.wakes);
         }

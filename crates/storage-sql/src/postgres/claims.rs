@@ -458,8 +458,9 @@ impl Verb for ClaimExpired {
             let (_, claimed, next) =
                 tx.begin(async { tokio::try_join!(biased; tx.stand(), claimed, next) }).await?;
             let claimed = claimed_jobs(tx, &claimed).await?;
-            let claimed =
+            let mut claimed =
                 claimed.iter().map(|row| rows::claimed_job(row, fence)).collect::<Result<Vec<_>, _>>()?;
+            claimed.sort_by_key(|claimed| (claimed.job.expires_at, claimed.job.id));
             for job in &claimed {
                 effects.job_claimed(&job.job.task, job.job.tenant, job.job.id);
             }

@@ -2,7 +2,7 @@
 //!
 //! While any session in the database holds a transaction open, what was claimed since stays in the index as a dead entry, and
 //! a walk from the lane's beginning passes all of them: a drain of n rows would be n² of work. So a claim begins where
-//! the last one ended. What was written behind the mark meanwhile (a commit that took long, another node's clock) is
+//! the last one ended. What a commit puts behind the mark takes the mark away; what nobody told of (a hint that was lost) is
 //! found when the mark is over, which is soon, or when nothing is found beyond it.
 
 use std::{
@@ -50,6 +50,18 @@ impl Marks {
         let until = marks.get(&lane).map(|mark| mark.until).filter(|until| now < *until);
         marks.insert(lane, Mark { due, until: until.unwrap_or(now + LASTS) });
     }
+
+    /// Something of the lane is due then.
+    pub(crate) fn look_back(&self, lane: i64, due: i64) {
+        let mut marks = self.marks();
+        if marks.get(&lane).is_some_and(|mark| due < mark.due) {
+            marks.remove(&lane);
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.marks().clear();
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +79,11 @@ mod tests {
         assert_eq!(marks.of(1, at(2)), BEGINNING, "two seconds after the first");
         marks.set(1, Some(9), at(2));
         assert_eq!(marks.of(1, at(3)), 9);
+        marks.look_back(1, 9);
+        assert_eq!(marks.of(1, at(3)), 9);
+        marks.look_back(1, 8);
+        assert_eq!(marks.of(1, at(3)), BEGINNING);
+        marks.set(1, Some(9), at(3));
         marks.set(1, None, at(3));
         assert_eq!(marks.of(1, at(3)), BEGINNING);
         assert!(marks.marks().is_empty());

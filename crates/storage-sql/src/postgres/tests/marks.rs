@@ -99,7 +99,7 @@ async fn a_lane_that_is_never_empty_is_walked_from_its_beginning_every_two_secon
 /// `cargo test --release --workspace --lib marks -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a measurement, which takes a minute"]
-#[allow(clippy::print_stdout)]
+#[allow(clippy::print_stdout, clippy::disallowed_methods, reason = "what it costs is what is asked")]
 async fn what_a_drain_costs_beside_an_open_transaction() {
     for marked in [false, true] {
         let url = database(Cluster::shared()).await;
