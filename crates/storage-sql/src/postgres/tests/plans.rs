@@ -202,7 +202,8 @@ async fn everything_seeks_beside_a_million_rows_of_history() {
             let Some((_, table)) = line.split_once("Scan on ").or_else(|| line.split_once(" on ")) else {
                 continue;
             };
-            let of_history = history.iter().any(|name| table.starts_with(name));
+            // The default partitions are empty here: how they are read costs nothing, and is decided anew each time.
+            let of_history = history.iter().any(|name| table.starts_with(name)) && !table.contains("_rest");
             let sought = line.contains("Bitmap Heap")
                 || lines.get(n + 1).is_some_and(|next| next.contains("Index Cond"));
             let scans = line.contains("Scan");
