@@ -16,6 +16,7 @@ pub(crate) struct Transaction<'s> {
     session: &'s Session,
     fence: Option<Fence>,
     costs: &'s Costs,
+    hurry: bool,
     committing: Cell<bool>,
 }
 
@@ -26,7 +27,12 @@ pub(crate) const STAND: &str = "SELECT 1 / count(*) FROM \
 
 impl<'s> Transaction<'s> {
     pub(crate) fn new(session: &'s Session, fence: Option<Fence>, costs: &'s Costs) -> Self {
-        Self { session, fence, costs, committing: Cell::new(false) }
+        Self { session, fence, costs, hurry: false, committing: Cell::new(false) }
+    }
+
+    /// The same, in a hurry if so ([`Session::begin`]).
+    pub(crate) fn hurried(self, hurry: bool) -> Self {
+        Self { hurry, ..self }
     }
 
     /// Under what this node claims.
@@ -56,7 +62,7 @@ impl<'s> Transaction<'s> {
 
     /// Begins, with the first statements behind it.
     pub(crate) async fn begin<T>(&self, first: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        let (_, first) = tokio::try_join!(biased; self.session.begin(), first)?;
+        let (_, first) = tokio::try_join!(biased; self.session.begin(self.hurry), first)?;
         Ok(first)
     }
 
