@@ -271,10 +271,11 @@ pub(crate) const DELIVERY_LANES: &str = concat!(
 
 /// True of an attempt `a` that says whether its endpoint is there: not of a failure of ours (10, 11) or an address that is
 /// not dialled (9); and of one beside the lane (a resend, what has no number) only if it was taken (0).
+/// No `EXISTS`: PostgreSQL may take all deliveries into memory for that.
 macro_rules! telling {
     () => {
-        "a.outcome NOT IN (9, 10, 11) AND (a.outcome = 0 OR (a.trigger <> 3 AND EXISTS (SELECT 1 FROM deliveries o \
-         WHERE o.tenant = a.tenant AND o.id = a.delivery AND o.sequence IS NOT NULL)))"
+        "a.outcome NOT IN (9, 10, 11) AND (a.outcome = 0 OR (a.trigger <> 3 AND (SELECT o.sequence FROM deliveries o \
+         WHERE o.tenant = a.tenant AND o.id = a.delivery) IS NOT NULL))"
     };
 }
 
