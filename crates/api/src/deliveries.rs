@@ -1,6 +1,6 @@
 //! Deliveries: what was sent, what came back, once more, and no more.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -11,14 +11,15 @@ use domain::{
     chance::Moment,
     delivery::{Attempt, Delivery as Stored, State as DeliveryState, Timings, Trigger, View},
     id::DeliveryId,
+    lane::{Lane, Standing},
     time::Timestamp,
 };
 use serde::Serialize;
-use storage::{DeliveryCanceled, DeliveryDetail, DeliveryFilter, Resent};
+use storage::{DeliveryCanceled, DeliveryDetail, DeliveryFilter, Resent, StorageError};
 
 use crate::{
     auth::{Bearer, Caller},
-    body, cursor,
+    body, cursor, endpoints,
     jobs::{self, List},
     openapi::{
         delivery::{Delivery, DeliveryList},
@@ -64,13 +65,30 @@ struct Open {
     response: Option<()>,
 }
 
-/// With what this node knows of its lane.
-fn view<'a>(api: &Api, delivery: &'a Stored) -> View<'a> {
-    let now = api.clock.now();
-    delivery.view(now).behind(api.engine.standing(delivery.lane, now))
+/// What keeps lanes from sending, each looked up once.
+#[derive(Default)]
+struct Standings(HashMap<Lane, Standing>);
+
+impl Standings {
+    /// With what it waits for.
+    async fn view<'a>(&mut self, api: &Api, delivery: &'a Stored) -> Result<View<'a>, StorageError> {
+        let (now, lane) = (api.clock.now(), delivery.lane);
+        if !matches!(delivery.state, DeliveryState::Waiting { .. }) {
+            return Ok(delivery.view(now));
+        }
+        let standing = match (self.0.get(&lane), delivery.endpoint) {
+            (Some(known), _) => *known,
+            (None, Some(endpoint)) if lane == Lane::of_endpoint(endpoint) => {
+                endpoints::standing(api, endpoint).await?
+            }
+            (None, _) => api.engine.standing(lane, now),
+        };
+        self.0.insert(lane, standing);
+        Ok(delivery.view(now).behind(standing))
+    }
 }
 
-fn detail(api: &Api, detail: &DeliveryDetail) -> Vec<u8> {
+async fn detail(api: &Api, detail: &DeliveryDetail) -> Result<Vec<u8>, StorageError> {
     let mut attempts: Vec<_> = detail.attempts.iter().map(Shown::Closed).collect();
     if let DeliveryState::InFlight { started_at, trigger, .. } = detail.delivery.state {
         attempts.push(Shown::Open(Open {
@@ -87,12 +105,12 @@ fn detail(api: &Api, detail: &DeliveryDetail) -> Vec<u8> {
         }));
     }
     let shown = Detail {
-        view: view(api, &detail.delivery),
+        view: Standings::default().view(api, &detail.delivery).await?,
         attempts,
         body: Some(&*detail.body).filter(|body| !body.is_empty()),
     };
     // Plain data always makes JSON.
-    serde_json::to_vec(&shown).unwrap_or_default()
+    Ok(serde_json::to_vec(&shown).unwrap_or_default())
 }
 
 /// A delivery that the bearer may know of.
@@ -149,8 +167,11 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, bearer: Bearer, uri: Uri) 
     }
     let page = api.engine.deliveries(filter).await?;
     let next_cursor = page.items.last().filter(|_| page.more).map(|delivery| cursor::write(delivery.id));
-    Ok(List { items: page.items.iter().map(|delivery| view(&api, delivery)).collect(), next_cursor }
-        .into_response())
+    let (mut standings, mut items) = (Standings::default(), Vec::with_capacity(page.items.len()));
+    for delivery in &page.items {
+        items.push(standings.view(&api, delivery).await?);
+    }
+    Ok(List { items, next_cursor }.into_response())
 }
 
 /// A delivery with its attempts and its bytes
@@ -167,7 +188,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     Query::none(&uri)?;
     let found = find(&api, bearer, id).await?;
-    let mut response = jobs::json(StatusCode::OK, detail(&api, &found));
+    let mut response = jobs::json(StatusCode::OK, detail(&api, &found).await?);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     Ok(response)
 }
@@ -223,7 +244,7 @@ pub(crate) async fn resend(
 /// 202 with where a delivery is that was asked for.
 pub(crate) async fn accepted(api: &Api, caller: Caller, id: DeliveryId) -> Result<Response, Problem> {
     let found = api.engine.delivery(caller.tenant, id).await?.ok_or_else(Problem::not_found)?;
-    let mut response = jobs::json(StatusCode::ACCEPTED, detail(api, &found));
+    let mut response = jobs::json(StatusCode::ACCEPTED, detail(api, &found).await?);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(location) = HeaderValue::try_from(format!("{}/v1/deliveries/{id}", api.public_url)) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -258,7 +279,7 @@ pub(crate) async fn cancel(
         DeliveryCanceled::Missing => return Err(Problem::not_found()),
     }
     let found = api.engine.delivery(caller.tenant, id).await?.ok_or_else(Problem::not_found)?;
-    let mut response = jobs::json(StatusCode::OK, detail(&api, &found));
+    let mut response = jobs::json(StatusCode::OK, detail(&api, &found).await?);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }

@@ -37,8 +37,13 @@ impl Database {
     pub(crate) fn fresh(&self) -> Outcome<String> {
         let name = format!("bench_{}_{}", std::process::id(), self.made.fetch_add(1, Relaxed));
         query(&self.url, &format!("CREATE DATABASE {name}"))?;
-        query(&self.url, "CHECKPOINT")?;
+        self.checkpoint()?;
         with_name(&self.url, &name)
+    }
+
+    /// Nothing that was written before is still on its way to the disk.
+    pub(crate) fn checkpoint(&self) -> Outcome<()> {
+        query(&self.url, "CHECKPOINT").map(drop)
     }
 
     /// Drops what [`Database::fresh`] made.

@@ -108,6 +108,14 @@ impl<'a> Place<'a> {
         Ok(place)
     }
 
+    /// What was written before is not on its way to the disk any more, where that could meet a measurement.
+    pub(crate) fn rest(&self) -> Outcome<()> {
+        match (self.engine, &self.stock.database) {
+            (Engine::Postgres, Some(database)) => database.checkpoint(),
+            _ => Ok(()),
+        }
+    }
+
     fn migrate(&self) -> Outcome<()> {
         let output = self.ringback(&["migrate"]).output()?;
         if output.status.success() {

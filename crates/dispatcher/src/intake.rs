@@ -26,7 +26,8 @@ impl DeliveryTaker for Dispatcher {
     }
 
     fn standing(&self, lane: Lane, now: Timestamp) -> Standing {
-        self.desk().lanes.standing(lane, DELIVERIES, now)
+        let desk = self.desk();
+        if desk.serves(lane) { desk.lanes.standing(lane, DELIVERIES, now) } else { Standing::default() }
     }
 
     fn take(&self, delivery: ClaimedDelivery) {

@@ -11,7 +11,7 @@ use domain::{
 use storage::{Engine, Listener, Wake};
 use tokio::sync::Notify;
 
-/// How often to look unasked: a recovery that a node began that died since, and whose beginning nobody here heard of.
+/// How often to look unasked.
 const LOOK: Duration = Duration::from_secs(60);
 /// How long storage is left alone that refused a step.
 const REFUSED: Duration = Duration::from_secs(1);
@@ -41,6 +41,11 @@ impl Tending {
             // Over at once where there is more to do now.
             let _ = tokio::time::timeout(wait, self.bell.notified()).await;
         }
+    }
+
+    /// A node died: what it had begun, and perhaps told nobody of, is to be gone on with.
+    pub fn look(&self) {
+        self.bell.notify_one();
     }
 
     /// One step. Answers with when there is more to do.

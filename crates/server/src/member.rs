@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use dispatcher::Dispatcher;
+use dispatcher::{Dispatcher, Tending};
 use domain::{
     chance::{Clock, Moment},
     fleet::{Fleet, Holds},
@@ -48,6 +48,7 @@ pub(crate) struct Parts {
     pub(crate) grace: Duration,
     pub(crate) executor: Arc<Executor>,
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) tending: Arc<Tending>,
     /// `readyz` says so.
     pub(crate) draining: Arc<AtomicBool>,
 }
@@ -169,7 +170,9 @@ impl Member {
     }
 
     pub(crate) async fn take_over(&self) {
-        match self.parts.engine.take_over(Moment::of(&*self.parts.clock)).await {
+        let freed = self.parts.engine.take_over(Moment::of(&*self.parts.clock)).await;
+        self.parts.tending.look();
+        match freed {
             Ok(freed) if freed.jobs + freed.deliveries > 0 => {
                 tracing::info!(
                     jobs = freed.jobs,

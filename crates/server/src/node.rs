@@ -180,6 +180,7 @@ impl Node {
                 grace: config.node.drain.0,
                 executor: executor.clone(),
                 dispatcher: dispatcher.clone(),
+                tending: tending.clone(),
                 draining: draining.clone(),
             },
             fence,

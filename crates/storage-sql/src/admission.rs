@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Enough to fill several batches, few enough that the last of them is answered well within [`PATIENCE`].
 const WAITING: usize = 4096;
 
-/// How long a submission waits for its turn to wait.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a submission waits for its turn to wait, and for somebody else's lock.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A bounded number of submissions between their arrival and their commit.
 pub(crate) struct Admission(Arc<Semaphore>);

@@ -269,14 +269,33 @@ pub(crate) const DELIVERY_LANES: &str = concat!(
      ORDER BY q.due_at, q.id LIMIT 1) FROM l WHERE l.lane IS NOT NULL"
 );
 
-/// Lanes of endpoints (16 of the bits 16 and 32) whose last five attempts that say anything (10, 11 and 9 do not) all
-/// failed, so that whoever served them had their breakers open. A few seeks a lane.
+/// True of an attempt `a` that says whether its endpoint is there: not of a failure of ours (10, 11) or an address that is
+/// not dialled (9); and of one beside the lane (a resend, what has no number) only if it was taken (0).
+/// No `EXISTS`: PostgreSQL may take all deliveries into memory for that.
+macro_rules! telling {
+    () => {
+        "a.outcome NOT IN (9, 10, 11) AND (a.outcome = 0 OR (a.trigger <> 3 AND (SELECT o.sequence FROM deliveries o \
+         WHERE o.tenant = a.tenant AND o.id = a.delivery) IS NOT NULL))"
+    };
+}
+
+/// ?1 endpoint, ?2 limit.
+pub(crate) const RECORD: &str = concat!(
+    "SELECT a.delivery, a.trigger, a.outcome, a.ended_at FROM attempts a WHERE a.endpoint = ?1 AND ",
+    telling!(),
+    " ORDER BY a.endpoint DESC, a.ended_at DESC LIMIT ?2"
+);
+
+/// Lanes of endpoints (16 of the bits 16 and 32) whose last five attempts that say anything all failed, so that whoever
+/// served them had their breakers open. A few seeks a lane.
 pub(crate) const FAILING_LANES: &str = concat!(
     lanes!("delivery_queue"),
     " SELECT l.lane FROM l WHERE (l.lane & 48) = 16 AND (SELECT count(*) FROM (SELECT a.outcome FROM attempts a \
      WHERE a.endpoint = (SELECT d.endpoint FROM delivery_queue q CROSS JOIN deliveries d WHERE q.lane = l.lane \
      AND q.node IS NULL AND d.tenant = q.tenant AND d.id = q.id ORDER BY q.due_at, q.id LIMIT 1) \
-     AND a.outcome NOT IN (9, 10, 11) ORDER BY a.endpoint DESC, a.ended_at DESC LIMIT 5) x WHERE x.outcome <> 0) = 5"
+     AND ",
+    telling!(),
+    " ORDER BY a.endpoint DESC, a.ended_at DESC LIMIT 5) x WHERE x.outcome <> 0) = 5"
 );
 
 /// How many wait in each lane of jobs: lane, count. One walk over the partial index, at start.
@@ -315,6 +334,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("ENDPOINTS", ENDPOINTS),
     ("WAITING_IN", WAITING_IN),
     ("SAMPLES", SAMPLES),
+    ("RECORD", RECORD),
     ("FEED", FEED),
     ("FEED_ENDS", FEED_ENDS),
     ("HEARING", HEARING),

@@ -10,7 +10,7 @@ use domain::{
     event::EventKind,
     id::{DeliveryId, EndpointId, EventId, JobId, RecoveryId, Tenant},
     job::{Ended, Ending, Job, JobResult, Priority, Progress, ResultInfo, State, Status},
-    lane::{Lane, Terms},
+    lane::{Lane, Recorded, Terms},
     lease::Fence,
     problem::JobError,
     retention::{Fate, Kept, Tombstone},
@@ -474,6 +474,16 @@ pub(crate) fn sample<R: Columns>(row: &R) -> Result<Sample> {
         outcome: row.word(3, Outcome::from_code)?,
         status: row.int_or(4)?.map(|_| row.number(4)).transpose()?,
         error: row.text_or(5)?.map(Into::into),
+    })
+}
+
+/// What an attempt said of its endpoint: `delivery, trigger, outcome, ended_at`.
+pub(crate) fn recorded<R: Columns>(row: &R) -> Result<Recorded> {
+    let row = Reading::new(row, "attempts", "delivery, trigger, outcome, ended_at", 0);
+    Ok(Recorded {
+        taken: row.word(2, Outcome::from_code)? == Outcome::Delivered,
+        probe: row.word(1, Trigger::from_code)? == Trigger::Probe,
+        at: time(&row, 3)?,
     })
 }
 

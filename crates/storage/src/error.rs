@@ -6,8 +6,9 @@ pub type Result<T> = std::result::Result<T, StorageError>;
 /// Why storage did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StorageError {
-    /// Too many submissions wait for the writer. Nothing was recorded.
-    #[error("the writer is behind: too many submissions wait")]
+    /// The writer does not keep up: too many submissions wait for it, or it waits for somebody else's lock. Nothing was
+    /// recorded.
+    #[error("the writer is behind: too many submissions wait, or somebody keeps what it writes locked")]
     Overloaded,
     /// Storage cannot be reached, is full, or refused. Nothing was recorded, unless `unknown`: then the commit may have
     /// happened and its answer was lost.

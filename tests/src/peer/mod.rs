@@ -118,6 +118,11 @@ impl Peer {
         self.shared.state().requests.iter().filter(|request| request.path == path).cloned().collect()
     }
 
+    /// How many there are of them.
+    pub fn count(&self, path: &str) -> usize {
+        self.shared.state().requests.iter().filter(|request| request.path == path).count()
+    }
+
     /// How many connections were ever accepted.
     pub fn connections(&self) -> usize {
         self.shared.state().dialled.len()

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use ringback_tests::{Api, Peer, Reply, Request, wait};
+use ringback_tests::{Api, Peer, Reply, Request, Ringback, wait};
 use serde_json::{Value, json};
 
 use super::{config, two};
 
-async fn registered(api: &Api, endpoint: Value) -> String {
+pub(crate) async fn registered(api: &Api, endpoint: Value) -> String {
     let answer = api.post("/v1/endpoints", endpoint.to_string()).await.expect(201);
     format!("/v1/endpoints/{}", answer.json()["id"].as_str().expect("an endpoint has an id"))
 }
@@ -131,4 +131,46 @@ async fn no_more_come_from_all_nodes_than_the_rate_says() {
         let count = requests[n..].iter().filter(|r| r.at - one.at < Duration::from_millis(900)).count();
         assert!(count <= 5, "{count} within a second");
     }
+}
+
+/// Waits until both nodes say so of all these.
+async fn all_say(nodes: &[Ringback; 2], endpoints: &[String], breaker: &str) {
+    for (node, endpoint) in nodes.iter().flat_map(|node| endpoints.iter().map(move |path| (node, path))) {
+        wait::until(&format!("the breaker is {breaker}"), async || {
+            (node.api().get(endpoint).await.expect(200).json()["breaker"] == breaker).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Each endpoint is served by one node of the two; whichever is asked says the same of all.
+#[tokio::test]
+async fn how_a_breaker_stands_is_said_by_every_node() {
+    let receiver = Peer::start().await;
+    receiver.script("/hook", [Reply::status(500)]);
+    let nodes = two(&config().with("delivery.retry", r#"{ schedule = ["1h"] }"#)).await;
+    let mut endpoints = Vec::new();
+    for _ in 0..6 {
+        endpoints.push(registered(nodes[0].api(), json!({ "url": receiver.url("/hook") })).await);
+    }
+    all_say(&nodes, &endpoints, "closed").await;
+    for _ in 0..5 {
+        nodes[0].api().accepted(&json!({ "task": "echo" })).await;
+    }
+    all_say(&nodes, &endpoints, "open").await;
+    let late = nodes[0].api().accepted(&json!({ "task": "echo" })).await;
+    for node in &nodes {
+        let waits = wait::until("what comes later waits for it", async || {
+            let late = node.api().deliveries(&late).await;
+            let waiting = late.iter().filter(|delivery| delivery["waiting_for"] == "breaker").count();
+            (waiting == endpoints.len()).then_some(late)
+        })
+        .await;
+        assert!(waits.iter().all(|delivery| delivery["next_attempt_at"].is_string()), "{waits:#?}");
+    }
+    receiver.script("/hook", [Reply::ok()]);
+    for endpoint in &endpoints {
+        nodes[1].api().call(&format!("{endpoint}/ping")).await.expect(202);
+    }
+    all_say(&nodes, &endpoints, "closed").await;
 }

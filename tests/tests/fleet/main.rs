@@ -8,6 +8,7 @@ mod chaos;
 mod database;
 mod endpoints;
 mod faults;
+mod heals;
 mod members;
 mod network;
 mod outages;

@@ -152,3 +152,45 @@ async fn a_row_that_somebody_keeps_locked_holds_up_no_other() {
     assert_eq!(second.api().ended(&locked).await["status"], "succeeded");
     assert!(start.elapsed() < BACK, "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn a_submission_that_a_lock_holds_up_is_refused_within_seconds_and_is_not_done() {
+    let cluster = Cluster::shared();
+    let (upstream, receiver) = (Peer::start().await, Peer::start().await);
+    upstream.answer("/work", |_| Reply::json("1"));
+    let nodes = pair(cluster, &upstream).await;
+    let before = nodes[0].api().accepted(&work(json!("before"), &receiver)).await;
+    let lock = faults::connect(nodes[0].storage()).await;
+    lock.batch_execute("BEGIN; LOCK TABLE jobs IN EXCLUSIVE MODE").await.expect("it is locked");
+    let submit = async |node: &Ringback, key: &str| {
+        let headers = [("idempotency-key", key)];
+        node.api().post_with("/v1/jobs", &headers, work(json!(key), &receiver).to_string()).await
+    };
+    let keys = ["one", "two", "three", "four"];
+    for key in keys {
+        for node in &nodes {
+            let start = clock::now();
+            let refused = submit(node, key).await;
+            refused.problem(503, "overloaded");
+            assert_eq!(refused.header("retry-after"), Some("1"));
+            assert!(start.elapsed() < Duration::from_millis(2_500), "after {:?}", start.elapsed());
+        }
+    }
+    lock.batch_execute("ROLLBACK").await.expect("it is let go of");
+    // Nothing of them was done, and whoever repeats one gets the job that it makes then.
+    let mut jobs = vec![before];
+    for key in keys {
+        let made = submit(&nodes[0], key).await.expect(202);
+        assert_eq!(made.header("idempotency-replayed"), None);
+        let again = submit(&nodes[1], key).await.expect(202);
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        assert_eq!(made.json()["id"], again.json()["id"]);
+        jobs.push(made.json()["id"].as_str().unwrap().to_owned());
+    }
+    for job in &jobs {
+        nodes[1].api().delivery_is(job, "succeeded").await;
+    }
+    let listed = nodes[0].api().get("/v1/jobs").await.expect(200).json();
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(jobs.len()), "{listed}");
+    receiver.stays_at("/hook", jobs.len(), Duration::from_millis(300)).await;
+}

@@ -47,8 +47,8 @@ const ROWS: &[(u16, &str, &str, &str, Headers, &str)] = &[
     (422, "idempotency-key-reused",  "POST", "/v1/jobs",                   &[TYPED[0], ("idempotency-key", "used")], r#"{"task":"echo","input":2}"#),
 ];
 
-/// Those that take more than one request with the bootstrap key: stories below, and in `roles`, `quotas` and `tenants`;
-/// `overloaded`, which takes thousands at once, is shown of the engine (`storage-sql`'s `sqlite::tests::faults`).
+/// Those that take more than one request with the bootstrap key: stories below, and in `roles`, `quotas` and `tenants`.
+/// That thousands at once are `overloaded`, too, is shown of the engine (`storage-sql`'s `sqlite::tests::faults`).
 const ELSEWHERE: &[&str] = &[
     "bad-request",
     "forbidden",
@@ -178,14 +178,14 @@ async fn internal() {
 
 /// Somebody holds what the writer needs, for longer than it waits.
 #[tokio::test]
-async fn a_locked_table_is_unavailable_storage() {
+async fn a_locked_table_is_too_much_at_once() {
     let server = Ringback::on(Engine::Postgres).await;
     let (client, connection) =
         tokio_postgres::connect(server.storage(), tokio_postgres::NoTls).await.expect("it is there");
     tokio::spawn(connection);
     client.batch_execute("BEGIN; LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.expect("it can be locked");
     let refused = server.api().submit(&json!({ "task": "echo" })).await;
-    refused.problem(503, "storage-unavailable");
+    refused.problem(503, "overloaded");
     assert!(refused.header("retry-after").is_some());
     client.batch_execute("ROLLBACK").await.expect("it can be given back");
     server.api().submit(&json!({ "task": "echo" })).await.expect(202);

@@ -18,11 +18,11 @@ use domain::{
     endpoint::{DisabledReason, Endpoint, Health, Plan, State as EndpointState, View},
     event::{Event, EventKind},
     id::{EndpointId, EventId, RecoveryId},
-    lane::{Breaker, Lane},
+    lane::{Breaker, Lane, Standing},
     secret::{Scheme, Secret},
 };
 use serde::Serialize;
-use storage::{EndpointFilter, Ping, Put, PutEndpoint};
+use storage::{EndpointFilter, Ping, Put, PutEndpoint, StorageError};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -63,10 +63,20 @@ struct Shown<'a> {
     public_key: Option<String>,
 }
 
+/// What keeps an endpoint's lane from sending. The node that serves it knows; every other one, and one that has just
+/// started, reads it from what is recorded.
+pub(super) async fn standing(api: &Api, endpoint: EndpointId) -> Result<Standing, StorageError> {
+    let known = api.engine.standing(Lane::of_endpoint(endpoint), api.clock.now());
+    if known.breaker != Breaker::Closed {
+        return Ok(known);
+    }
+    let breaker = Breaker::recorded(&api.engine.endpoint_record(endpoint).await?);
+    Ok(Standing { breaker, ..known })
+}
+
 async fn shown<'a>(api: &Api, endpoint: &'a Endpoint) -> Result<Shown<'a>, Problem> {
     let health = api.engine.endpoint_health(endpoint.id, Moment::of(&*api.clock)).await?;
-    let standing = api.engine.standing(Lane::of_endpoint(endpoint.id), api.clock.now());
-    let breaker = match standing.breaker {
+    let breaker = match standing(api, endpoint.id).await?.breaker {
         Breaker::Closed => "closed",
         Breaker::Open(_) => "open",
         Breaker::HalfOpen => "half_open",

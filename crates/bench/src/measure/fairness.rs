@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::ValueEnum;
@@ -17,8 +17,10 @@ use crate::{
     hang::Hanging,
     ledger::Ledger,
     load::{Load, Pace, tenant_key},
+    metrics::Metrics,
     process::resident_mib,
     receive::Receiver,
+    report::complain,
     service::{Engine, KEY, Kind, Place, Service, Stock},
 };
 
@@ -34,11 +36,18 @@ const FLOOD_RATE: f64 = 2_000.0;
 /// Connections that submissions take turns on.
 const CONNECTIONS: usize = 8;
 
+/// Those of a flood, and of what fills a lane: so many that their pace is not that of a single answer.
+const MANY_CONNECTIONS: usize = 64;
+
 /// Not counted: caches fill, and what goes wrong gets going.
 const SETTLE: Duration = Duration::from_secs(6);
 
 /// At most this long is spent on filling a lane.
 const FILLING: Duration = Duration::from_secs(1_800);
+
+/// While a lane is filled: how often is looked, and how often said how far it is.
+const LOOK: Duration = Duration::from_millis(100);
+const NEWS: Duration = Duration::from_secs(10);
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
@@ -135,7 +144,8 @@ pub(crate) fn run(stock: &Stock, engine: Engine, trouble: Trouble, plan: Plan) -
             let receiver = Receiver::at(Ipv4Addr::new(127, 0, 1, 100), Duration::ZERO)?;
             let key = tenant_key(service.address)?;
             let callbacks = vec![receiver.callback()];
-            let flood = Load { key, callbacks, pace: Pace::Rate(FLOOD_RATE), ..load.clone() };
+            let pace = Pace::Rate(FLOOD_RATE);
+            let flood = Load { key, callbacks, pace, connections: MANY_CONNECTIONS, ..load.clone() };
             let ledger = Arc::new(Ledger::open(room(FLOOD_RATE, load.lasts)));
             receiver.write_to(&ledger);
             (beside(|| flood.run(&ledger), half)??, ledger.accepted_count(), None)
@@ -143,14 +153,50 @@ pub(crate) fn run(stock: &Stock, engine: Engine, trouble: Trouble, plan: Plan) -
         Trouble::Backlog => {
             let dead = nobody()?;
             let callbacks = vec![format!(r#""http://{dead}/hooks""#)];
-            let ledger = Arc::new(Ledger::open(plan.waiting));
-            let fill =
-                Load { callbacks, connections: 64, pace: Pace::Closed, lasts: FILLING, ..load.clone() };
-            fill.run(&ledger)?;
-            (half()?, ledger.accepted_count(), None)
+            let (pace, connections) = (Pace::Closed, MANY_CONNECTIONS);
+            let load = Load { callbacks, connections, pace, lasts: FILLING, ..load.clone() };
+            let rows = fill(&load, plan.waiting)?;
+            place.rest()?;
+            (half()?, rows, None)
         }
     };
     Ok(Fairness { trouble, engine, quiet, troubled, amount, longest_attempt_ms: longest })
+}
+
+/// Fills a lane through the service itself, as its clients would. Says how many rows it has once all their jobs have
+/// ended, so that nothing but the lane is left of them.
+fn fill(load: &Load, rows: usize) -> Outcome<u64> {
+    let (ledger, begin) = (Arc::new(Ledger::open(rows)), Instant::now());
+    let mut last = begin;
+    let mut say = |what: &str| {
+        if last.elapsed() >= NEWS {
+            last = Instant::now();
+            let (accepted, seconds) = (ledger.accepted_count(), begin.elapsed().as_secs());
+            complain(&format!("  {what}: {accepted} of {rows} rows after {seconds} s"));
+        }
+    };
+    thread::scope(|scope| {
+        let filling = scope.spawn(|| load.run(&ledger));
+        while !filling.is_finished() {
+            thread::sleep(LOOK);
+            say("filling the lane");
+        }
+        filling.join().map_err(|_| "the loader panicked")?
+    })?;
+    while unfinished(load.address).is_none_or(|jobs| jobs > 0.0) {
+        if begin.elapsed() > FILLING {
+            return Err(format!("the jobs that fill the lane had not all ended after {FILLING:?}").into());
+        }
+        thread::sleep(LOOK);
+        say("their jobs end");
+    }
+    Ok(ledger.accepted_count())
+}
+
+/// How many jobs wait or run.
+fn unfinished(address: SocketAddr) -> Option<f64> {
+    let metrics = Metrics::of(address);
+    Some(metrics.sum(&["ringback_jobs_waiting"])? + metrics.sum(&["ringback_jobs_running"])?)
 }
 
 fn beside_hanging(

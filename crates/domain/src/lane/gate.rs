@@ -35,6 +35,34 @@ pub enum Breaker {
     HalfOpen,
 }
 
+/// What an attempt said that was sent in an endpoint's lane, as its row keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// Its receiver took it.
+    pub taken: bool,
+    /// It was a probe.
+    pub probe: bool,
+    /// When it was over.
+    pub at: Timestamp,
+}
+
+impl Breaker {
+    /// How many of the latest attempts [`Breaker::recorded`] looks at: those that open it, and as many probes as there are
+    /// until they are as far apart as they get.
+    pub const RECORDED: u32 = OPENS_AFTER + 6;
+
+    /// How an endpoint's breaker stands by its latest attempts, the last one first: for whoever does not serve it. That
+    /// its probe is out shows only on the node that sent it.
+    pub fn recorded(latest: &[Recorded]) -> Self {
+        let failed = latest.iter().take_while(|attempt| !attempt.taken);
+        let Some(last) = latest.first().filter(|_| failed.clone().count() >= OPENS_AFTER as usize) else {
+            return Breaker::Closed;
+        };
+        let probes = failed.filter(|attempt| attempt.probe).count() as u32;
+        Breaker::Open(last.at + FIRST.saturating_mul(1 << probes).min(LAST))
+    }
+}
+
 /// What a lane may send now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Allowance {
@@ -234,6 +262,30 @@ mod tests {
         assert_eq!(gate.allowance(at(8)), Allowance::From(at(17)), "what it knows itself counts");
         gate.probes();
         assert!(gate.learn(Sign::Taken, true, at(17)), "what waits may go");
+    }
+
+    #[test]
+    fn what_was_recorded_says_the_same() {
+        let attempts = |said: &str| -> Vec<Recorded> {
+            let all = said.chars().rev().zip(1..).map(|(c, n)| (c, at(n))).collect::<Vec<_>>();
+            let attempt = |(c, at): (char, Timestamp)| Recorded { taken: c == 't', probe: c == 'p', at };
+            all.into_iter().rev().map(attempt).collect()
+        };
+        // The last one first: t was taken, f failed, p was a probe that did. When each was over: a second apart.
+        for (said, expected) in [
+            ("", Breaker::Closed),
+            ("ffff", Breaker::Closed),
+            ("fffft", Breaker::Closed),
+            ("tfffff", Breaker::Closed),
+            ("fffff", Breaker::Open(at(5 + 5))),
+            ("ffffft", Breaker::Open(at(6 + 5))),
+            ("pfffff", Breaker::Open(at(6 + 10))),
+            ("ppfffff", Breaker::Open(at(7 + 20))),
+            ("ppppppfffff", Breaker::Open(at(11 + 300))),
+            ("ppppppppppp", Breaker::Open(at(11 + 300))),
+        ] {
+            assert_eq!(Breaker::recorded(&attempts(said)), expected, "{said}");
+        }
     }
 
     #[test]

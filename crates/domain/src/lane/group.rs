@@ -266,6 +266,7 @@ impl Lanes {
         for lane in left {
             if let Some(state) = self.lanes.get_mut(&lane) {
                 state.due = None;
+                (state.cap, state.gate) = (Cap::new(self.caps), Gate::default());
             }
             self.put(lane);
         }

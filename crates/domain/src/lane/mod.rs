@@ -30,7 +30,7 @@ mod terms;
 
 pub use cap::{Answer, Caps};
 pub use drr::QUANTUM;
-pub use gate::{Breaker, Sign};
+pub use gate::{Breaker, Recorded, Sign};
 pub use id::Lane;
 pub use terms::Terms;
 
@@ -108,7 +108,8 @@ impl Lanes {
         self.group(group).touch(lane, due);
     }
 
-    /// Others serve these lanes: what is due there is none of ours. What is in hand of them ends as it would have.
+    /// Others serve these lanes: what is due there is none of ours, and what was learned of them is out of date by the time
+    /// that they come back. What is in hand of them ends as it would have.
     pub fn leave(&mut self, group: Group, theirs: impl Fn(Lane) -> bool) {
         self.group(group).leave(theirs);
     }

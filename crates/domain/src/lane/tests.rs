@@ -138,6 +138,17 @@ fn failures_are_counted_over_idle_times() {
 }
 
 #[test]
+fn what_others_served_meanwhile_is_learned_anew() {
+    let (mut lanes, lane) = dead(100);
+    assert_ne!(lanes.breaker(lane, ALL), Breaker::Closed);
+    lanes.leave(ALL, |_| true);
+    assert_eq!((lanes.breaker(lane, ALL), lanes.cap(lane, ALL)), (Breaker::Closed, CAPS.start));
+    // Whoever served it had it open: it is found so again.
+    lanes.was_open(lane, ALL, t(9));
+    assert_eq!(lanes.breaker(lane, ALL), Breaker::Open(t(9)));
+}
+
+#[test]
 fn behind_an_open_breaker_only_the_probe_goes_out() {
     let (mut lanes, dead) = (lanes(Caps { ahead: 4, ..CAPS }, 100), lane(1, 0));
     let quick = Heard { answer: Answer::Quick, ..TAKEN };

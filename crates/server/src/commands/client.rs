@@ -93,6 +93,10 @@ impl<'a> Call<'a> {
         Self::new(Method::POST, path)
     }
 
+    pub(crate) fn patch(path: impl Into<String>) -> Self {
+        Self::new(Method::PATCH, path)
+    }
+
     pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self::new(Method::DELETE, path)
     }
@@ -156,7 +160,7 @@ impl Client {
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }
-        if call.method == Method::POST {
+        if matches!(call.method, Method::POST | Method::PATCH) {
             request = request.body(call.body.clone());
         }
         let whole = async {

@@ -105,7 +105,7 @@ impl One {
 }
 
 /// The delivery, then a line for each attempt.
-fn table(delivery: &Document) -> String {
+pub(super) fn table(delivery: &Document) -> String {
     let mut attempts =
         Table::headed(["attempt", "trigger", "started_at", "ms", "outcome", "status", "address", "error"]);
     let all = delivery.objects("attempts");

@@ -10,6 +10,7 @@ mod completion;
 mod config;
 mod delivery;
 mod doctor;
+mod endpoint;
 mod failure;
 mod init;
 mod job;
@@ -71,6 +72,8 @@ enum Command {
     #[command(subcommand)]
     Delivery(delivery::DeliveryCommand),
     #[command(subcommand)]
+    Endpoint(endpoint::EndpointCommand),
+    #[command(subcommand)]
     Key(key::KeyCommand),
     #[command(subcommand)]
     Node(nodes::NodeCommand),
@@ -126,6 +129,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(&command, &sources),
         Command::Job(command) => calling(job::run(command)),
         Command::Delivery(command) => calling(delivery::run(command)),
+        Command::Endpoint(command) => calling(endpoint::run(command)),
         Command::Key(command) => calling(key::run(command)),
         Command::Node(command) => calling(nodes::run(command)),
         Command::Secrets(command) => calling(secrets::run(command)),

@@ -83,7 +83,7 @@ fn next(status: u16, slug: &str, answer: &Answer) -> Option<String> {
     let fixed = match slug {
         "unauthorized" => "Set RINGBACK_API_KEY (or --key) to a key of this server.",
         "forbidden" => "Use a key with a larger role.",
-        "not-found" => "`ringback job list` and `ringback delivery list` show what there is.",
+        "not-found" => "`list` of `ringback job`, `delivery` and `endpoint` shows what there is.",
         "job-finished" => "`ringback job get` shows how it ended.",
         "job-not-finished" => "Wait for it with `ringback job wait`, or stop it with `ringback job cancel`.",
         "job-not-succeeded" => "`ringback job get` shows its error; `ringback job rerun` tries again.",

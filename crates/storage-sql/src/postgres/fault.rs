@@ -8,6 +8,8 @@ use tokio_postgres::{Error, error::SqlState};
 pub(crate) enum Fault {
     /// PostgreSQL said so, or the connection to it broke.
     Sql(Error),
+    /// There is no session to write over: one could not be made.
+    Unconnected(Error),
     /// The verb itself has no better answer.
     Answer(StorageError),
 }
@@ -50,9 +52,19 @@ impl Fault {
         })
     }
 
+    /// Somebody else kept something locked for too long. Nothing was written.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        let (Fault::Sql(error) | Fault::Unconnected(error)) = self else { return false };
+        error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// Every other command of the batch would meet the same: full, short of memory, read-only.
     pub(crate) fn is_of_the_server(&self) -> bool {
-        let Fault::Sql(error) = self else { return false };
+        let error = match self {
+            Fault::Sql(error) => error,
+            Fault::Unconnected(_) => return true,
+            Fault::Answer(_) => return false,
+        };
         let code = error.code().map_or("", SqlState::code);
         self.is_disconnect()
             || self.is_lost_lease()
@@ -63,8 +75,11 @@ impl Fault {
         if self.is_lost_lease() {
             return StorageError::refused("this node's lease is over");
         }
+        if self.is_lock_timeout() {
+            return StorageError::Overloaded;
+        }
         match self {
-            Fault::Sql(error) => StorageError::refused(words(&error)),
+            Fault::Sql(error) | Fault::Unconnected(error) => StorageError::refused(words(&error)),
             Fault::Answer(error) => error,
         }
     }

@@ -20,6 +20,9 @@ pub(crate) trait Verb: 'static {
     /// How many share a transaction.
     const MOST: usize = 1;
 
+    /// True of what begins something: where somebody else's lock holds it up it is refused, rather than kept waiting.
+    const REFUSES: bool = false;
+
     /// What it runs, prepared when it connects.
     const STATEMENTS: &'static [&'static str];
 
@@ -50,12 +53,17 @@ pub(crate) struct Serving<V: Verb> {
     arrivals: mpsc::UnboundedReceiver<Asked<V>>,
     link: Arc<Mutex<Link>>,
     hub: Arc<Hub>,
+    /// Somebody else's lock held up the last that was written: the next one waits for none.
+    held_up: bool,
 }
+
+/// One that a lock holds up may be the only one; where two are, all the others are not tried any more.
+const HELD_UP: usize = 2;
 
 impl<V: Verb> Line<V> {
     pub(crate) fn new(link: &Arc<Mutex<Link>>, hub: &Arc<Hub>) -> (Self, Serving<V>) {
         let (sender, arrivals) = mpsc::unbounded_channel();
-        let serving = Serving { arrivals, link: link.clone(), hub: hub.clone() };
+        let serving = Serving { arrivals, link: link.clone(), hub: hub.clone(), held_up: false };
         (Self(std::sync::Mutex::new(Some(sender))), serving)
     }
 
@@ -90,13 +98,17 @@ impl<V: Verb> Serving<V> {
     async fn write(&mut self, batch: Vec<Asked<V>>) {
         let (commands, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|a| (a.command, a.reply)).unzip();
         let error = match self.attempt(&commands).await {
-            Ok(answers) => return answer(replies, answers.into_iter().map(Ok)),
+            Ok(answers) => {
+                self.held_up = false;
+                return answer(replies, answers.into_iter().map(Ok));
+            }
             Err(Stopped { fault, .. }) if commands.len() > 1 && !fault.is_of_the_server() => {
                 tracing::warn!(
                     commands = commands.len(),
                     ?fault,
                     "a batch failed; its commands are written one by one"
                 );
+                self.held_up = fault.is_lock_timeout();
                 return self.write_each(commands, replies).await;
             }
             Err(Stopped { fault, unknown }) => {
@@ -106,6 +118,7 @@ impl<V: Verb> Serving<V> {
                     unknown,
                     "a batch was not answered by a commit"
                 );
+                self.held_up = fault.is_lock_timeout();
                 let error = fault.into_answer();
                 if unknown { StorageError::Unavailable { detail: error.to_string(), unknown } } else { error }
             }
@@ -122,16 +135,22 @@ impl<V: Verb> Serving<V> {
         commands: Vec<V::Command>,
         replies: Vec<oneshot::Sender<Result<V::Answer>>>,
     ) {
+        let mut held_up = 0;
         for (command, reply) in commands.into_iter().zip(replies) {
+            if V::REFUSES && held_up >= HELD_UP {
+                let _ = reply.send(Err(StorageError::Overloaded));
+                continue;
+            }
             Box::pin(self.write(vec![Asked { command, reply }])).await;
+            held_up += usize::from(self.held_up);
         }
     }
 
     async fn attempt(&self, commands: &[V::Command]) -> std::result::Result<Vec<V::Answer>, Stopped> {
         let mut link = self.link.lock().await;
-        let session =
-            link.session().await.map_err(|error| Stopped { fault: error.into(), unknown: false })?;
+        let session = link.session().await.map_err(|fault| Stopped { fault, unknown: false })?;
         let tx = Transaction::new(session, &self.hub);
+        let tx = tx.hurried(V::REFUSES && self.held_up);
         let mut effects = self.hub.begin();
         match V::write(&tx, &mut effects, commands).await {
             Ok(answers) => {

@@ -20,6 +20,9 @@ use super::{
 const END_BACKEND: &str =
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2";
 
+/// Long enough for a commit of somebody else's, short enough to try a few times.
+const HURRY: Duration = Duration::from_millis(100);
+
 /// The types of every statement's parameters.
 type Types = HashMap<&'static str, Vec<Type>>;
 
@@ -41,6 +44,11 @@ impl Address {
         let bounds = Bounds::under(lease);
         bounds.on_network(&mut config);
         Ok(Self { config, tls, bounds, pooled: None })
+    }
+
+    /// The same for what is rather refused than kept waiting for a lock.
+    pub(crate) fn waiting_at_most(&self, lock: Duration) -> Self {
+        Self { bounds: self.bounds.waiting_at_most(lock), ..self.clone() }
     }
 
     /// The same behind a pooler, with the types of `statements` looked up over `client`.
@@ -192,12 +200,16 @@ impl Session {
         Ok(self.client.batch_execute(sql).await?)
     }
 
-    /// Begins a transaction.
-    pub(crate) async fn begin(&self) -> Result<(), Fault> {
-        match self.address.is_pooled() {
-            true => self.simple(&self.address.bounds.begin_pooled()).await,
-            false => self.simple("BEGIN").await,
+    /// Begins a transaction; one in a hurry waits for a lock no longer than [`HURRY`].
+    pub(crate) async fn begin(&self, hurry: bool) -> Result<(), Fault> {
+        let mut begin = match self.address.is_pooled() {
+            true => self.address.bounds.begin_pooled(),
+            false => "BEGIN".to_owned(),
+        };
+        if hurry {
+            begin.push_str(&format!("; SET LOCAL lock_timeout = '{}ms'", HURRY.as_millis()));
         }
+        self.simple(&begin).await
     }
 }
 
@@ -230,12 +242,12 @@ impl Link {
     }
 
     /// The live session; connects if there is none.
-    pub(crate) async fn session(&mut self) -> Result<&Session, StorageError> {
+    pub(crate) async fn session(&mut self) -> Result<&Session, Fault> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             let session = self.address.session(&self.statements).await;
-            self.session = Some(session.map_err(|error| StorageError::refused(words(&error)))?);
+            self.session = Some(session.map_err(Fault::Unconnected)?);
         }
-        self.session.as_ref().ok_or(StorageError::Closed)
+        self.session.as_ref().ok_or_else(|| StorageError::Closed.into())
     }
 
     /// Gives up on the session. `unknown`: it was lost in a commit.
@@ -260,7 +272,7 @@ impl Link {
     }
 
     async fn outlive(&mut self, lost: &Backend) -> Result<(), StorageError> {
-        let session = self.session().await?;
+        let session = self.session().await.map_err(Fault::into_answer)?;
         for _ in 0..100 {
             let ended = session.client.query(END_BACKEND, &[&lost.pid, &lost.started]).await;
             if ended.map_err(|error| StorageError::refused(words(&error)))?.is_empty() {

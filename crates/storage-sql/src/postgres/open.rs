@@ -18,7 +18,12 @@ use super::{
     reads::Readers,
     watch::{self, Watch},
 };
-use crate::{OpenError, Options, admission::Admission, cold, effects::Hub};
+use crate::{
+    OpenError, Options,
+    admission::{Admission, PATIENCE},
+    cold,
+    effects::Hub,
+};
 
 /// 13: `xid8` columns.
 const OLDEST: i32 = 130_000;
@@ -40,10 +45,14 @@ struct Laying<'l> {
 
 impl Laying<'_> {
     fn link(&self, statements: &[&[&'static str]]) -> Arc<Mutex<Link>> {
+        self.link_to(self.address.clone(), statements)
+    }
+
+    fn link_to(&self, address: Address, statements: &[&[&'static str]]) -> Arc<Mutex<Link>> {
         let mut statements = statements.concat();
         statements.sort_unstable();
         statements.dedup();
-        Arc::new(Mutex::new(Link::new(self.address.clone(), statements)))
+        Arc::new(Mutex::new(Link::new(address, statements)))
     }
 
     /// A line of one verb over a connection that it may share.
@@ -55,7 +64,11 @@ impl Laying<'_> {
 
     /// A line of one verb over a connection of its own.
     fn hot<V: Verb>(&mut self) -> Line<V> {
-        let link = self.link(&[V::STATEMENTS]);
+        let address = match V::REFUSES {
+            true => self.address.waiting_at_most(PATIENCE),
+            false => self.address.clone(),
+        };
+        let link = self.link_to(address, &[V::STATEMENTS]);
         self.line(&link)
     }
 

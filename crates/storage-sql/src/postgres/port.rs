@@ -12,7 +12,7 @@ use domain::{
     fleet::Holds,
     id::{DeliveryId, EndpointId, EventId, JobId, RecoveryId, Tenant, TenantId},
     job::Job,
-    lane::{Ask, Lane, Standing},
+    lane::{Ask, Lane, Recorded, Standing},
     lease::Fence,
     retention::Tombstone,
     task::TaskName,
@@ -200,6 +200,10 @@ impl Endpoints for Postgres {
 
     async fn events(&self, tenant: Tenant, after: EventMark, limit: u32) -> Result<Events> {
         self.readers.events(tenant, after, limit).await
+    }
+
+    async fn endpoint_record(&self, id: EndpointId) -> Result<Vec<Recorded>> {
+        self.readers.record(id).await
     }
 
     async fn endpoint_health(&self, id: EndpointId, at: Moment) -> Result<Health> {

@@ -16,7 +16,7 @@ use domain::{
     event::{EventKind, EventSet},
     id::{DeliveryId, EndpointId, JobId, RecoveryId, Tenant},
     job::{Job, Status},
-    lane::Lane,
+    lane::{Breaker, Lane, Recorded},
     retention::Tombstone,
     task::TaskName,
     time::Timestamp,
@@ -339,6 +339,11 @@ impl Readers {
         let (since, most) = (Health::since(at.wall).micros(), i64::from(Health::MOST));
         let key: &Params<'_> = &[&Fixed(id.to_bytes()), &since, &most];
         Ok(Health::of(waiting.unsigned_abs(), &self.many(cold::SAMPLES, key, rows::sample).await?))
+    }
+
+    pub(crate) async fn record(&self, id: EndpointId) -> Result<Vec<Recorded>> {
+        let most = i64::from(Breaker::RECORDED);
+        self.many(cold::RECORD, &[&Fixed(id.to_bytes()), &most], rows::recorded).await
     }
 
     pub(crate) async fn lanes(&self) -> Result<Vec<LaneStart>> {

@@ -37,6 +37,11 @@ impl Bounds {
         Self { idle: part(2, 5), lock: part(3, 2), network: part(2, 10) }
     }
 
+    /// The same, with no more than `lock` for a row that somebody else has locked.
+    pub(crate) fn waiting_at_most(self, lock: Duration) -> Self {
+        Self { lock: self.lock.min(lock), ..self }
+    }
+
     /// A hung connection is noticed within about twice the bound on unacknowledged bytes, asked or unasked.
     pub(crate) fn on_network(&self, config: &mut Config) {
         config

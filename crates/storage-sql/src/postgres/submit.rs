@@ -48,6 +48,7 @@ impl Verb for Submissions {
     type Command = Submit;
     type Answer = Submitted;
     const MOST: usize = MANY;
+    const REFUSES: bool = true;
     const STATEMENTS: &'static [&'static str] =
         &[INSERT_KEYS, KEYS, INSERT_JOBS, QUEUE_JOBS, INSERT_PAYLOADS, STAND];
 

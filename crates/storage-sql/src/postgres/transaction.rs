@@ -18,6 +18,7 @@ pub(crate) struct Transaction<'s> {
     session: &'s Session,
     fence: Option<Fence>,
     hub: &'s Hub,
+    hurry: bool,
     committing: Cell<bool>,
 }
 
@@ -28,7 +29,12 @@ pub(crate) const STAND: &str = "SELECT 1 / count(*) FROM \
 
 impl<'s> Transaction<'s> {
     pub(crate) fn new(session: &'s Session, hub: &'s Hub) -> Self {
-        Self { session, fence: hub.fence(), hub, committing: Cell::new(false) }
+        Self { session, fence: hub.fence(), hub, hurry: false, committing: Cell::new(false) }
+    }
+
+    /// The same, in a hurry if so ([`Session::begin`]).
+    pub(crate) fn hurried(self, hurry: bool) -> Self {
+        Self { hurry, ..self }
     }
 
     /// Of the lanes of jobs.
@@ -68,7 +74,7 @@ impl<'s> Transaction<'s> {
 
     /// Begins, with the first statements behind it.
     pub(crate) async fn begin<T>(&self, first: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        let (_, first) = tokio::try_join!(biased; self.session.begin(), first)?;
+        let (_, first) = tokio::try_join!(biased; self.session.begin(self.hurry), first)?;
         Ok(first)
     }
 

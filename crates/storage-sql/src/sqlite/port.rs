@@ -15,7 +15,7 @@ use domain::{
     fleet::Holds,
     id::{DeliveryId, EndpointId, EventId, JobId, RecoveryId, Tenant, TenantId},
     job::Job,
-    lane::{Ask, Lane, Standing},
+    lane::{Ask, Lane, Recorded, Standing},
     lease::Fence,
     retention::Tombstone,
     task::TaskName,
@@ -187,6 +187,10 @@ impl Endpoints for Sqlite {
 
     async fn events(&self, tenant: Tenant, after: EventMark, limit: u32) -> Result<Events> {
         self.readers.read(move |c| reads::events(c, tenant, after, limit)).await
+    }
+
+    async fn endpoint_record(&self, id: EndpointId) -> Result<Vec<Recorded>> {
+        self.readers.read(move |c| reads::record(c, id)).await
     }
 
     async fn endpoint_health(&self, id: EndpointId, at: Moment) -> Result<Health> {

@@ -9,7 +9,7 @@ use domain::{
     event::EventKind,
     id::{DeliveryId, EndpointId, EventId, JobId, RecoveryId, Tenant},
     job::{Job, Status},
-    lane::Lane,
+    lane::{Breaker, Lane, Recorded},
     retention::Tombstone,
     task::TaskName,
     time::Timestamp,
@@ -262,6 +262,11 @@ pub(crate) fn health(c: &Connection, id: EndpointId, at: Moment) -> Result<Healt
     let since = Health::since(at.wall).micros();
     let key = params![id.to_bytes(), since, Health::MOST];
     Ok(Health::of(waiting.unsigned_abs(), &many(c, cold::SAMPLES, key, |row| rows::sample(row))?))
+}
+
+/// What its latest attempts said of one.
+pub(crate) fn record(c: &Connection, id: EndpointId) -> Result<Vec<Recorded>, Fault> {
+    many(c, cold::RECORD, params![id.to_bytes(), Breaker::RECORDED], |row| rows::recorded(row))
 }
 
 /// Every lane with something queued.

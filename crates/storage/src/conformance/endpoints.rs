@@ -9,7 +9,7 @@ use domain::{
     event::{Event, EventKind, EventSet},
     id::{EndpointId, EventId, RecoveryId, Tenant},
     job::{Ending, Job},
-    lane::{Lane, Terms},
+    lane::{Breaker, Lane, Terms},
     problem::JobError,
 };
 
@@ -766,13 +766,26 @@ pub async fn a_start_finds_whose_receivers_fail(store: &dyn Store) {
         assert!(lanes.iter().all(|start| start.lane == lane || !start.failing), "a host's lane or a job's");
         lanes.iter().any(|start| start.failing)
     };
-    for (n, claimed) in (8..).zip(&sent[..5]) {
-        assert!(!failing().await, "{n}");
+    // Whoever does not serve it judges by the same.
+    let breaker = async || Breaker::recorded(&fixture.engine.endpoint_record(endpoint.id).await.unwrap());
+    for (n, claimed) in (8..).zip(&sent[..4]) {
         again(claimed, Outcome::HttpStatus, Some(500), n).await.unwrap();
     }
-    assert!(failing().await);
+    let event = Event::ping(EventId::new(due(12), 9), &endpoint, shown(12));
+    let ping =
+        Ping { tenant: TENANT, endpoint: endpoint.id, event, kind: EventKind::EndpointPing, at: at(12) };
+    fixture.engine.ping(ping).await.unwrap();
+    again(&fixture.sent_to(endpoint.id, true, 12).await[0], Outcome::Connect, None, 12).await.unwrap();
+    assert_eq!(
+        (failing().await, breaker().await),
+        (false, Breaker::Closed),
+        "what goes beside it opens none"
+    );
+    again(&sent[4], Outcome::HttpStatus, Some(500), 13).await.unwrap();
+    assert_eq!((failing().await, breaker().await), (true, Breaker::Open(shown(13 + 5))));
     again(&sent[5], Outcome::LocalResource, None, 20).await.unwrap();
     assert!(failing().await, "what was ours says nothing of it");
+    assert_eq!(breaker().await, Breaker::Open(shown(13 + 5)));
     fixture.engine.settle(took(&sent[6], 21)).await.unwrap();
-    assert!(!failing().await, "it is back");
+    assert_eq!((failing().await, breaker().await), (false, Breaker::Closed), "it is back");
 }

@@ -19,7 +19,7 @@ use domain::{
     fleet::Holds,
     id::{DeliveryId, EndpointId, EventId, JobId, RecoveryId, Tenant, TenantId},
     job::Job,
-    lane::{Ask, Lane, Standing, Terms},
+    lane::{Ask, Lane, Recorded, Standing, Terms},
     lease::Fence,
     retention::Tombstone,
     task::TaskName,
@@ -456,6 +456,10 @@ impl Endpoints for Gate {
 
     async fn events(&self, tenant: Tenant, after: EventMark, limit: u32) -> Result<Events> {
         self.engine.events(tenant, after, limit).await
+    }
+
+    async fn endpoint_record(&self, id: EndpointId) -> Result<Vec<Recorded>> {
+        self.engine.endpoint_record(id).await
     }
 
     async fn endpoint_health(&self, id: EndpointId, at: Moment) -> Result<Health> {

@@ -6,7 +6,9 @@ use std::{
 };
 
 use domain::{id::Tenant, lane::Lane, task::TaskName, time::Timestamp};
-use storage::{ClaimedJob, Engine, JobTaker, Jobs, Listener, Nodes, StorageError, Submitted, Takers, Wake};
+use storage::{
+    ClaimedJob, Engine, Idempotency, JobTaker, Jobs, Listener, Nodes, StorageError, Submitted, Takers, Wake,
+};
 use testkit::postgres::{Cluster, Mode};
 
 use super::{AT, Postgres, database, name, open, submission};
@@ -127,6 +129,71 @@ async fn a_poisoned_command_fails_by_itself() {
         accepted.push(submitted.await.unwrap().is_ok());
     }
     assert_eq!(accepted, [true, false, true, true]);
+}
+
+fn keyed(number: u128) -> storage::Submit {
+    let idempotency = Idempotency { digest: [(number % 50) as u8; 16], fingerprint: [7; 32] };
+    storage::Submit { idempotency: Some(idempotency), ..submission(number) }
+}
+
+/// Submits all of them at once; the answers in their order.
+async fn at_once(
+    engine: &Arc<Postgres>,
+    numbers: std::ops::Range<u128>,
+) -> Vec<Result<Submitted, StorageError>> {
+    let submit = |number| {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.submit(keyed(number)).await })
+    };
+    let mut answers = Vec::new();
+    for submitting in numbers.map(submit).collect::<Vec<_>>() {
+        answers.push(submitting.await.unwrap());
+    }
+    answers
+}
+
+/// A session that has something locked, until it is dropped.
+async fn locking(url: &str, sql: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn whoever_would_wait_for_a_lock_is_refused_after_a_second_and_recorded_nowhere() {
+    let url = database(Cluster::shared()).await;
+    let engine = open(&url).await;
+    let taker = Taker::behind(&engine);
+    let lock = locking(&url, "LOCK TABLE jobs").await;
+    for _ in 0..3 {
+        let answers = tokio::time::timeout(Duration::from_millis(2_500), at_once(&engine, 1..41)).await;
+        for answer in answers.expect("all are answered") {
+            assert!(matches!(answer, Err(StorageError::Overloaded)), "{answer:?}");
+        }
+    }
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    for answer in at_once(&engine, 1..41).await {
+        assert!(matches!(answer, Ok(Submitted::Accepted(_))), "{answer:?}");
+    }
+    assert_eq!((*taker.reserved.lock().unwrap(), taker.jobs.lock().unwrap().len()), (40, 40));
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_keeps_locked_holds_up_no_other() {
+    let url = database(Cluster::shared()).await;
+    let engine = open(&url).await;
+    let _lock = locking(
+        &url,
+        "INSERT INTO idempotency (key, fingerprint, tenant, job, created_at) \
+         SELECT decode(repeat('07', 16), 'hex'), '', 1, '', 0",
+    )
+    .await;
+    let refused = |answers: &[Result<Submitted, StorageError>]| -> Vec<usize> {
+        (1..).zip(answers).filter(|(_, answer)| answer.is_err()).map(|(number, _)| number).collect()
+    };
+    assert_eq!(refused(&at_once(&engine, 1..21).await), [7]);
+    assert_eq!(refused(&at_once(&engine, 55..59).await), [3], "and so again: the others find theirs");
 }
 
 /// Its lease passed, another took its work over; then it comes back to what it was in the middle of.

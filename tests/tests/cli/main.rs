@@ -1,5 +1,7 @@
 //! The command line, as a shell sees it: data on standard output, people on standard error, a status for each end.
 
+mod endpoints;
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
