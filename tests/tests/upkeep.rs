@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use ringback_tests::{Config, Peer, Ringback, wait};
+use ringback_tests::{Config, Engine, Peer, Ringback, wait};
 use serde_json::json;
 
 fn backup(server: &Ringback, to: &str) -> Result<String, String> {
@@ -192,4 +192,25 @@ async fn ctrl_c_leaves_nothing_behind() {
     let whole = server.directory().join("copy.db").exists();
     assert_eq!(status.code(), Some(if whole { 0 } else { 130 }), "{status}");
     assert!(!half.exists());
+}
+
+#[tokio::test]
+async fn a_copy_is_refused_where_it_cannot_be_and_says_what_to_do() {
+    let (old, other) = (Ringback::sqlite().await, Ringback::on(Engine::Postgres).await);
+    let file = old.directory().join("copy.db");
+    backup(&old, "copy.db").unwrap_or_else(|said| panic!("{said}"));
+    let from = format!("sqlite:{}", file.display());
+    let copy = |from: &str, to: &str| old.run(&["storage", "copy", "--from", from, "--to", to]);
+    refused(copy("postgres://db.example/jobs", other.storage()), 2, &["--from", "sqlite:PATH"]);
+    refused(copy(&from, "sqlite:other.db"), 2, &["--to", "postgres://", "storage backup"]);
+    refused(copy("sqlite:nowhere.db", other.storage()), 3, &["nowhere.db is not there", "--from"]);
+    refused(copy(&from, "postgres://127.0.0.1:1/jobs"), 1, &["cannot be used", "Is it running"]);
+    refused(copy(old.storage(), other.storage()), 5, &["in use by process", &old.pid().to_string()]);
+    // Somebody's database, while a node runs on it and when none does.
+    refused(copy(&from, other.storage()), 5, &["node 1 (", "runs on the database", "Stop every node"]);
+    let mut other = other;
+    other.stop().await;
+    let new_one = ["rows in tenants", "CREATE DATABASE", "ringback migrate"];
+    refused(copy(&from, other.storage()), 5, &new_one);
+    other.launch().await;
 }

@@ -4,6 +4,7 @@
 
 use std::{
     io::Write,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -34,8 +35,12 @@ impl Files {
         Self { dir: dir.unwrap(), count: 0 }
     }
 
+    fn path(&self) -> PathBuf {
+        self.dir.path().join(format!("{}.db", self.count))
+    }
+
     fn open(&self, runtime: &Runtime) -> (Arc<dyn Engine>, Arc<Relay>) {
-        let url = format!("sqlite:{}", self.dir.path().join(format!("{}.db", self.count)).display());
+        let url = format!("sqlite:{}", self.path().display());
         let engine = runtime
             .block_on(storage_sql::open(&url, Options { watches: false, ..Options::default() }))
             .unwrap();
@@ -71,11 +76,19 @@ struct Database {
 
 impl Database {
     fn new() -> Self {
+        Self::filled_from(None)
+    }
+
+    /// A new one, with all that a SQLite file holds.
+    fn filled_from(file: Option<PathBuf>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let url = Cluster::shared().fresh_database();
         let (engine, client) = runtime.block_on(async {
             storage_sql::migrate(&url).await.unwrap();
+            if let Some(file) = file {
+                storage_sql::copy::copy(&file, &url, 100, |_| ()).await.unwrap();
+            }
             let engine =
                 storage_sql::open(&url, Options { watches: false, ..Options::default() }).await.unwrap();
             let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
@@ -106,6 +119,28 @@ impl Ground for Database {
     fn reopen(&mut self, _: Arc<dyn Engine>, _: &Runtime) -> (Arc<dyn Engine>, Arc<Relay>) {
         self.run("UPDATE nodes SET lease_until = 0");
         (self.engine.clone(), self.relay.clone())
+    }
+}
+
+/// A SQLite file until its node dies for the first time; from then on the PostgreSQL database that it was copied into.
+struct Moving {
+    files: Files,
+    moved: Option<Database>,
+}
+
+impl Ground for Moving {
+    fn fresh(&mut self, runtime: &Runtime) -> (Arc<dyn Engine>, Arc<Relay>) {
+        self.moved = None;
+        self.files.fresh(runtime)
+    }
+
+    fn reopen(&mut self, engine: Arc<dyn Engine>, runtime: &Runtime) -> (Arc<dyn Engine>, Arc<Relay>) {
+        if let Some(moved) = &mut self.moved {
+            return moved.reopen(engine, runtime);
+        }
+        drop(engine);
+        let moved = self.moved.insert(Database::filled_from(Some(self.files.path())));
+        (moved.engine.clone(), moved.relay.clone())
     }
 }
 
@@ -184,4 +219,17 @@ fn a_seed_plays_the_same_twice() {
     let mut files = Files::new();
     let [first, second] = [0, 0].map(|_| play(4_711, &mut files));
     assert!(first == second, "{}", parting(&first, &second));
+}
+
+#[test]
+fn a_world_that_is_copied_in_the_middle_has_the_same_history() {
+    let (mut files, mut moving) = (Files::new(), Moving { files: Files::new(), moved: None });
+    let mut copies = 0;
+    for seed in 0..10 {
+        let (stayed, moved) = (play(seed, &mut files), play(seed, &mut moving));
+        assert!(moved.broken.is_empty(), "seed {seed}: {:#?}", moved.broken);
+        assert!(stayed == moved, "seed {seed} parts:\n{}", parting(&stayed, &moved));
+        copies += u32::from(moving.moved.is_some());
+    }
+    assert!(copies > 5, "{copies} copies");
 }

@@ -10,6 +10,7 @@ mod admission;
 mod bounds;
 mod cold;
 mod columns;
+pub mod copy;
 mod effects;
 mod hints;
 mod migrate;
@@ -104,6 +105,9 @@ pub enum OpenError {
         /// How many.
         steps: usize,
     },
+    /// A copy of a SQLite file into the database has begun and not ended.
+    #[error("{}", copy::UNFINISHED)]
+    Unfinished,
     /// A node that runs could not work with the schema any more.
     #[error(
         "schema step `{step}` takes away what version {version} still uses, and node {node} ({name}) runs it; stop that node, or bring it to this version, first"

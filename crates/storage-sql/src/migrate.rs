@@ -38,7 +38,7 @@ pub(crate) struct Migration {
 }
 
 /// A step that a database says was applied.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Applied {
     pub(crate) n: i64,
     pub(crate) checksum: Vec<u8>,

@@ -29,6 +29,7 @@ mod isolation;
 mod keys;
 mod limits;
 mod lists;
+mod moves;
 mod operating;
 mod pairs;
 mod progress;

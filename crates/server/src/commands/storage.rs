@@ -1,6 +1,8 @@
-//! `ringback storage …`: looking after the database itself. SQLite alone: PostgreSQL has tools of its own, which are named.
+//! `ringback storage …`: looking after the database itself. SQLite's: PostgreSQL has tools of its own, which are named.
 
-use std::{path::PathBuf, time::Duration};
+mod copy;
+
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -22,6 +24,9 @@ pub(crate) enum StorageCommand {
     Backup(Destination),
     /// Give the space of deleted rows in a SQLite file back to the disk. No node may be running on it.
     Vacuum,
+    /// Copy all of a SQLite file into an empty PostgreSQL database, under the same ids, and check the copy. Run again, it goes
+    /// on where it stopped.
+    Copy(copy::Copy),
 }
 
 /// Where a copy goes.
@@ -33,37 +38,43 @@ pub(crate) struct Destination {
 }
 
 pub(crate) async fn run(command: StorageCommand, sources: &Sources) -> Result<(), Failure> {
-    let config = config::load(sources).map_err(|error| Failure::usage(error.to_string()))?;
-    let url = &config.storage.url;
-    if storage_sql::is_postgres(url) {
-        return Err(postgres(&command, &config.storage.shown()));
-    }
-    let path =
-        storage_sql::sqlite_path(url).map_err(|error| Failure::usage(format!("storage.url: {error}")))?;
     match command {
-        StorageCommand::Backup(Destination { file }) => backup(path.to_owned(), file).await,
-        StorageCommand::Vacuum => vacuum(path.to_owned()).await,
+        StorageCommand::Backup(Destination { file }) => {
+            let there = |url: &str| format!("pg_dump --format=custom --file={} '{url}'", file.display());
+            backup(path(sources, there)?, file).await
+        }
+        StorageCommand::Vacuum => vacuum(path(sources, |url| format!("vacuumdb --analyze '{url}'"))?).await,
+        StorageCommand::Copy(copy) => copy.run(sources).await,
     }
 }
 
-/// What does it there.
-fn postgres(command: &StorageCommand, shown: &str) -> Failure {
-    let what = match command {
-        StorageCommand::Backup(Destination { file }) => {
-            format!("pg_dump --format=custom --file={} '{shown}'", file.display())
-        }
-        StorageCommand::Vacuum => format!("vacuumdb --analyze '{shown}'"),
-    };
-    Failure::usage(format!("the storage is PostgreSQL, which has its own tool for this:\n\n    {what}\n"))
+/// The configured file; where that is PostgreSQL, what does it `there`.
+fn path(sources: &Sources, there: impl FnOnce(&str) -> String) -> Result<PathBuf, Failure> {
+    let config = config::load(sources).map_err(|error| Failure::usage(error.to_string()))?;
+    let url = &config.storage.url;
+    if storage_sql::is_postgres(url) {
+        let what = there(&config.storage.shown());
+        return Err(Failure::usage(format!(
+            "the storage is PostgreSQL, which has its own tool for this:\n\n    {what}\n"
+        )));
+    }
+    let path = storage_sql::sqlite_path(url);
+    path.map(Into::into).map_err(|error| Failure::usage(format!("storage.url: {error}")))
 }
 
 async fn backup(from: PathBuf, to: PathBuf) -> Result<(), Failure> {
     let bar = Bar::new("copying");
     let shown = to.display().to_string();
     let half = Half::of(upkeep::partial(&to));
-    let done = beside(move || upkeep::backup(&from, &to, |done, of| bar.at(done, of))).await;
+    let done = beside(move || {
+        upkeep::backup(&from, &to, |done, of| {
+            // Once all pages are there, what follows is the check.
+            bar.set(if done == of { "checking" } else { "copying" }, done.into(), of.into());
+        })
+    })
+    .await;
     half.done();
-    let size = done.map_err(failure)?;
+    let size = done.map_err(|error| failure(&error))?;
     output::say(&format!(
         "{shown}: {}, checked. Its secrets can be read with this installation's secrets.master_key alone: keep that \
          too, elsewhere. To go back to it, stop the node and put it in the place of the database.",
@@ -79,7 +90,7 @@ async fn vacuum(path: PathBuf) -> Result<(), Failure> {
         let _bar = bar;
         upkeep::vacuum(&path)
     };
-    let (before, after) = beside(work).await.map_err(failure)?;
+    let (before, after) = beside(work).await.map_err(|error| failure(&error))?;
     output::say(&format!("{shown}: {} before, {} now.", HumanBytes(before), HumanBytes(after)));
     Ok(())
 }
@@ -115,8 +126,8 @@ impl Drop for Half {
     }
 }
 
-fn failure(error: UpkeepError) -> Failure {
-    let (exit, what_next) = match &error {
+fn failure(error: &UpkeepError) -> Failure {
+    let (exit, what_next) = match error {
         UpkeepError::Missing(_) => {
             (Exit::NotFound, "Is storage.url right? `ringback config show` says where it comes from.")
         }
@@ -135,7 +146,7 @@ fn failure(error: UpkeepError) -> Failure {
             (Exit::Failed, "Is there room on the disk, and may this user write there?")
         }
     };
-    Failure::new(exit, format!("{}. {what_next}", reasons(&error)).trim_end().to_owned())
+    Failure::new(exit, format!("{}. {what_next}", reasons(error)).trim_end().to_owned())
 }
 
 /// A bar on the terminal, if there is one.
@@ -151,17 +162,15 @@ impl Bar {
         Self(bar)
     }
 
-    /// So many pages of so many; once all are there, what follows is the check.
-    fn at(&self, done: u32, of: u32) {
+    /// So much of so much.
+    fn set(&self, what: impl Into<Cow<'static, str>>, done: u64, of: u64) {
         if self.0.length().is_none() {
             let style = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {percent}% {elapsed}");
             self.0.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         }
-        self.0.set_length(of.into());
-        self.0.set_position(done.into());
-        if done == of {
-            self.0.set_message("checking");
-        }
+        self.0.set_message(what);
+        self.0.set_length(of);
+        self.0.set_position(done);
     }
 }
 

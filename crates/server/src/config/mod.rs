@@ -96,14 +96,19 @@ impl Default for Storage {
 impl Storage {
     /// The URL without its password.
     pub fn shown(&self) -> String {
-        match url::Url::parse(&self.url) {
-            Ok(mut url) if url.password().is_some() => {
-                // A URL that has a password takes another one.
-                let _ = url.set_password(Some("…"));
-                url.to_string()
-            }
-            _ => self.url.clone(),
+        without_password(&self.url)
+    }
+}
+
+/// A URL for people.
+pub fn without_password(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut url) if url.password().is_some() => {
+            // A URL that has a password takes another one.
+            let _ = url.set_password(Some("…"));
+            url.to_string()
         }
+        _ => url.to_owned(),
     }
 }
 

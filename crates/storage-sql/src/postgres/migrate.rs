@@ -115,7 +115,7 @@ async fn applied(client: &impl GenericClient) -> Result<Vec<Applied>, OpenError>
     Ok(rows.iter().map(|row| Applied { n: row.get(0), checksum: row.get(1), needs: row.get(2) }).collect())
 }
 
-async fn known_to(client: &Client) -> Result<Vec<Applied>, OpenError> {
+pub(crate) async fn known_to(client: &Client) -> Result<Vec<Applied>, OpenError> {
     let there = "SELECT to_regclass('schema_migrations') IS NOT NULL";
     let there = client.query_typed(there, &[]).await?.first().is_some_and(|row| row.get(0));
     if there { applied(client).await } else { Ok(Vec::new()) }

@@ -12,7 +12,10 @@ use super::{
     migrate::MIGRATIONS,
     transaction::{Transaction, nothing},
 };
-use crate::effects::Effects;
+use crate::{
+    copy::{IS_UNFINISHED, UNFINISHED},
+    effects::Effects,
+};
 
 /// The database's clock, in microseconds.
 macro_rules! now {
@@ -128,7 +131,7 @@ pub(crate) struct Joins;
 impl Verb for Joins {
     type Command = Joining;
     type Answer = Fence;
-    const STATEMENTS: &'static [&'static str] = &[BEGIN_ANEW, JOIN, TELL_FLEET];
+    const STATEMENTS: &'static [&'static str] = &[BEGIN_ANEW, JOIN, IS_UNFINISHED, TELL_FLEET];
 
     async fn write(
         tx: &Transaction<'_>,
@@ -149,6 +152,10 @@ impl Verb for Joins {
             let row = tx.begin(join).await?;
             let row = row.ok_or_else(|| StorageError::refused("the node's row was not made"))?;
             let fence = Fence { node: row.try_get(0)?, epoch: row.try_get(1)? };
+            // After this node's row: either the copy that begins sees that, or it is seen here.
+            if tx.row(IS_UNFINISHED, &[]).await?.is_some_and(|row| row.get(0)) {
+                return Err(StorageError::refused(UNFINISHED).into());
+            }
             effects.joined(fence);
             // Until it is known who else is there.
             effects.fleet(2);

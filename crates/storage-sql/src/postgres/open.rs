@@ -22,6 +22,7 @@ use crate::{
     OpenError, Options,
     admission::{Admission, PATIENCE},
     cold,
+    copy::IS_UNFINISHED,
     effects::Hub,
 };
 
@@ -161,6 +162,10 @@ impl Postgres {
         let hub = Arc::new(Hub::default());
         let client = address.connect().await?;
         look(&client, options.pooled).await?;
+        // Looked at again when it joins; said here, before anything of this node is there.
+        if client.query_typed(IS_UNFINISHED, &[]).await?.first().is_some_and(|row| row.get(0)) {
+            return Err(OpenError::Unfinished);
+        }
         if options.pooled {
             address = address.pooled(&client, &statements()).await?;
         }
@@ -263,7 +268,7 @@ const LOOK: &str = "SELECT CAST(current_setting('server_version_num') AS INT), c
      current_setting('synchronous_commit'), current_setting('default_transaction_isolation'), pg_is_in_recovery()";
 
 /// Whether this is a server that we know how to use, with the schema that we need.
-async fn look(client: &Client, pooled: bool) -> Result<(), OpenError> {
+pub(crate) async fn look(client: &Client, pooled: bool) -> Result<(), OpenError> {
     // Nothing is prepared: it may be a pooler that we speak to.
     let rows = client.query_typed(LOOK, &[]).await?;
     let refuse = |what: String| Err(OpenError::Server { what });

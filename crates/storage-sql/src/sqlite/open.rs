@@ -63,17 +63,17 @@ pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The steps of a file's schema.
+pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
+    let mut applied = connection.prepare(migrate::APPLIED)?;
+    let read =
+        |row: &rusqlite::Row<'_>| Ok(Applied { n: row.get(0)?, checksum: row.get(1)?, needs: row.get(2)? });
+    applied.query_map([], read)?.collect()
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let created = "SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations'";
-    let applied = if connection.prepare(created)?.exists([])? {
-        let mut applied = connection.prepare(migrate::APPLIED)?;
-        let read = |row: &rusqlite::Row<'_>| {
-            Ok(Applied { n: row.get(0)?, checksum: row.get(1)?, needs: row.get(2)? })
-        };
-        applied.query_map([], read)?.collect::<Result<Vec<_>, _>>()?
-    } else {
-        Vec::new()
-    };
+    let applied = if connection.prepare(created)?.exists([])? { applied(connection)? } else { Vec::new() };
     let missing = migrate::missing(MIGRATIONS, &applied)?;
     if missing.is_empty() {
         return Ok(());

@@ -15,8 +15,8 @@ use rusqlite::{
     config::DbConfig,
 };
 
-use super::lock::Lock;
-use crate::{OpenError, migrate};
+use super::{lock::Lock, open::applied};
+use crate::OpenError;
 
 /// Pages copied between two reports of progress: 4 MiB.
 const STEP: i32 = 1024;
@@ -95,7 +95,7 @@ pub fn vacuum(path: &Path) -> Result<(u64, u64), UpkeepError> {
 }
 
 /// A connection to a file that a node made. It takes nothing out of the log when it is closed: that is the node's to do.
-fn ours(path: &Path) -> Result<Connection, UpkeepError> {
+pub(crate) fn ours(path: &Path) -> Result<Connection, UpkeepError> {
     if !path.is_file() {
         return Err(UpkeepError::Missing(path.to_owned()));
     }
@@ -118,12 +118,6 @@ fn is_foreign(error: &rusqlite::Error) -> bool {
         rusqlite::Error::SqlInputError { msg, .. } => msg.starts_with("no such table"),
         _ => false,
     }
-}
-
-/// The steps of its schema.
-fn applied(connection: &Connection) -> rusqlite::Result<Vec<(i64, Vec<u8>)>> {
-    let mut applied = connection.prepare(migrate::APPLIED)?;
-    applied.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 fn copy(source: &Connection, to: &Path, mut progress: impl FnMut(u32, u32)) -> Result<(), UpkeepError> {
