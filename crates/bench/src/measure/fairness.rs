@@ -183,7 +183,7 @@ fn fill(load: &Load, rows: usize) -> Outcome<u64> {
         }
         filling.join().map_err(|_| "the loader panicked")?
     })?;
-    while unfinished(load.address).is_none_or(|jobs| jobs > 0.0) {
+    while load.addresses.iter().any(|node| unfinished(*node).is_none_or(|jobs| jobs > 0.0)) {
         if begin.elapsed() > FILLING {
             return Err(format!("the jobs that fill the lane had not all ended after {FILLING:?}").into());
         }

@@ -31,7 +31,11 @@ pub(super) const TABLES: &[Table] = &[
     same("deliveries"),
     same("attempts"),
     same("job_queue"),
-    same("delivery_queue"),
+    Table {
+        name: "delivery_queue",
+        key: &[],
+        beside: &[("job", "(SELECT d.job FROM deliveries d WHERE d.tenant = u.tenant AND d.id = u.id)")],
+    },
     // A node whose lease is over (SQLite's never had one), so that the first node that starts takes over what it had
     // claimed: open attempts are closed as `interrupted`, jobs that ran are started again.
     Table {
@@ -56,6 +60,7 @@ pub(super) const SEQUENCES: &[(&str, &str, &str)] =
 #[cfg(test)]
 pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("schema_migrations", "each engine has its own steps; both must be this version's"),
+    ("history_ranges", "says what partitions nodes have made: what is copied lies in the default ones"),
     ("fleet", "counts the writes of nodes that run: there are none"),
     ("job_queue.attached", "for a statement that waits for the row's lock meanwhile: there is none"),
     ("nodes.drain_at", "nobody sends it away"),

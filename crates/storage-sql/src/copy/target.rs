@@ -157,8 +157,9 @@ impl Target {
         }
         let marks = (1..=columns.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
         let sql = format!(
-            "INSERT INTO {} ({names}) OVERRIDING SYSTEM VALUE SELECT {given} FROM UNNEST({marks}) u",
-            table.name
+            "INSERT INTO {} ({names}) SELECT {given} FROM UNNEST({marks}) AS u ({})",
+            table.name,
+            Layout::list(columns)
         );
         let params: Vec<_> =
             columns.iter().enumerate().map(|(n, column)| array(page, n, column.kind)).collect();
