@@ -43,8 +43,9 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous
 const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off; \
      SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
 
-/// A node that joins meanwhile waits, and then finds the table; one that joined before is seen.
-const NOBODY_JOINS: &str = "LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE";
+/// A node that joins meanwhile waits, and then finds the table; one that joined before is seen. Nodes renew their lease
+/// there: where some run after all, they are not held up for long.
+const NOBODY_JOINS: &str = "SET LOCAL lock_timeout = '2s'; LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE";
 
 const LIVE_NODES: &str =
     concat!("SELECT id, name FROM nodes WHERE lease_until > ", now!(), " ORDER BY id LIMIT 1");
@@ -91,12 +92,13 @@ impl Target {
 
     /// Makes sure that this is a place to copy to, and marks it as one where no node runs.
     pub(super) async fn begin(&self, source: &[u8], layouts: &[Layout]) -> Result<Begun, CopyError> {
-        self.run(BEGIN).await?;
-        self.run(NOBODY_JOINS).await?;
+        // By now nodes may run there.
         if self.holds("SELECT to_regclass('finished_copy') IS NOT NULL").await? {
             self.copied("finished_copy", source, layouts).await?;
             return Ok(Begun::Finished);
         }
+        self.run(BEGIN).await?;
+        self.run(NOBODY_JOINS).await?;
         if let Some(row) = self.rows(LIVE_NODES, &[]).await?.first() {
             return Err(CopyError::Running { node: row.get(0), name: row.get(1) });
         }
