@@ -173,7 +173,7 @@ async fn a_submission_that_a_lock_holds_up_is_refused_within_seconds_and_is_not_
             let refused = submit(node, key).await;
             refused.problem(503, "overloaded");
             assert_eq!(refused.header("retry-after"), Some("1"));
-            assert!(start.elapsed() < Duration::from_millis(2_500), "after {:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(5), "after {:?}", start.elapsed());
         }
     }
     lock.batch_execute("ROLLBACK").await.expect("it is let go of");

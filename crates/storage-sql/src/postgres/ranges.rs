@@ -1,7 +1,8 @@
 //! History in ranges of ids, which are ranges of time: made ahead, and dropped as a whole once what was made in one has been
 //! kept long enough. What of it still lives is carried over into the default partitions, where it is pruned by steps.
 //!
-//! A range goes in two transactions. The first writes the tombstones and deletes the idempotency keys of what will go; it
+//! A range is made in two transactions: its tables with their indexes, which takes time and holds up nobody; then they are
+//! attached, which has the default partitions to itself for a moment. It goes in two as well. The first writes the tombstones and deletes the idempotency keys of what will go; it
 //! may take long, and holds up nobody. The second has the range to itself while it sets aside what stays, and all of
 //! history only for the moment in which the tables are dropped: if others are not done with it in time, it is tried again.
 //!
@@ -28,9 +29,13 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How far ahead the first range begins: nothing with an id in it may be there yet.
 const LEAD: Duration = Duration::from_secs(60);
 /// What is carried over at most: history stands still meanwhile. A range of which more stays is left to steps.
-const CARRIED: u64 = 20_000;
+const CARRIED: u64 = 2_000;
 /// `ranges..` in ASCII: whoever changes ranges holds this lock.
 const LOCK: &str = "SELECT pg_try_advisory_xact_lock(8241433461571890734)";
+
+/// How each step begins.
+const BEGIN: &str =
+    "BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL jit = off; SET LOCAL client_min_messages = warning";
 
 /// The ranges there are, by time.
 pub(crate) const RANGES: &str = "SELECT n, from_id, to_id, buried_at FROM history_ranges ORDER BY n";
@@ -50,9 +55,31 @@ pub(crate) struct Range {
 /// What is to be done next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
-    Make(Range),
+    Prepare(Range),
+    Attach(Range),
     Bury(Range),
     Drop(Range),
+}
+
+impl Step {
+    /// Finds a row if nobody else made this step since it was decided.
+    fn is_open(self) -> String {
+        match self {
+            Step::Prepare(Range { n, .. }) => {
+                format!("SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM history_ranges WHERE n >= {n})")
+            }
+            Step::Attach(Range { n, .. }) => format!(
+                "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM history_ranges WHERE n >= {n}) \
+                 AND to_regclass('payload_{n}') IS NOT NULL"
+            ),
+            Step::Bury(Range { n, .. }) => {
+                format!("SELECT 1 FROM history_ranges WHERE n = {n} AND buried_at IS NULL FOR UPDATE")
+            }
+            Step::Drop(Range { n, .. }) => {
+                format!("SELECT 1 FROM history_ranges WHERE n = {n} AND buried_at IS NOT NULL FOR UPDATE")
+            }
+        }
+    }
 }
 
 impl Range {
@@ -83,14 +110,6 @@ impl Range {
     fn tables(&self) -> String {
         TABLES.map(|table| format!("{table}_{}", self.n)).join(", ")
     }
-
-    /// Finds the range as it was when this was decided.
-    fn as_read(&self) -> String {
-        let Self { n, buried, .. } = self;
-        format!(
-            "SELECT 1 FROM history_ranges WHERE n = {n} AND (buried_at IS NOT NULL) = {buried} FOR UPDATE"
-        )
-    }
 }
 
 /// How long a range is; `None` if history is not kept long enough for any.
@@ -104,7 +123,8 @@ fn due(ranges: &[Range], kept: Duration, now: Timestamp) -> Vec<Step> {
     let (n, end) = ranges.last().map_or((0, now), |last| (last.n, last.to));
     if let Some(length) = length(kept).filter(|length| end <= now + *length) {
         let from = end.max(now + LEAD);
-        steps.push(Step::Make(Range { n: n + 1, from, to: from + length, buried: false }));
+        let range = Range { n: n + 1, from, to: from + length, buried: false };
+        steps.extend([Step::Prepare(range), Step::Attach(range)]);
     }
     for range in ranges.iter().filter(|range| range.is_over(kept, now)) {
         if !range.buried {
@@ -133,8 +153,8 @@ pub(crate) async fn tend(
     for step in due(&ranges, kept, at.now) {
         match (make(address, &mut client, step, at).await, step) {
             (Err(why), _) => tell(step, &why),
-            (Ok(()), Step::Make(range)) => ranges.push(range),
-            (Ok(()), Step::Bury(_)) => {}
+            (Ok(()), Step::Prepare(_) | Step::Bury(_)) => {}
+            (Ok(()), Step::Attach(range)) => ranges.push(range),
             (Ok(()), Step::Drop(gone)) => ranges.retain(|range| range.n != gone.n),
         }
     }
@@ -195,24 +215,16 @@ async fn make(
 }
 
 async fn transact(client: &Client, step: Step, at: Moment) -> std::result::Result<(), Stopped> {
-    client.batch_execute("BEGIN; SET LOCAL lock_timeout = '1s'; SET LOCAL jit = off; SET LOCAL client_min_messages = warning").await?;
+    client.batch_execute(BEGIN).await?;
     if first(client, LOCK).await?.as_deref() != Some("t") {
         return Err(Stopped::Others);
     }
+    first(client, &step.is_open()).await?.ok_or(Stopped::Others)?;
     match step {
-        Step::Make(range) => {
-            let later = format!("SELECT 1 FROM history_ranges WHERE n >= {}", range.n);
-            if first(client, &later).await?.is_some() {
-                return Err(Stopped::Others);
-            }
-            client.batch_execute(&made(&range)).await?;
-        }
-        Step::Bury(range) => {
-            first(client, &range.as_read()).await?.ok_or(Stopped::Others)?;
-            client.batch_execute(&buried(&range, at)).await?;
-        }
+        Step::Prepare(range) => client.batch_execute(&prepared(&range)).await?,
+        Step::Attach(range) => client.batch_execute(&attached(&range)).await?,
+        Step::Bury(range) => client.batch_execute(&buried(&range, at)).await?,
         Step::Drop(range) => {
-            first(client, &range.as_read()).await?.ok_or(Stopped::Others)?;
             client.batch_execute(&set_aside(&range, at)).await?;
             let alive = first(client, ALIVE).await?.and_then(|rows| rows.parse().ok()).unwrap_or(u64::MAX);
             if alive > CARRIED {
@@ -235,15 +247,24 @@ async fn first(client: &Client, sql: &str) -> std::result::Result<Option<String>
     }))
 }
 
-fn made(range: &Range) -> String {
+/// Its tables, as the others are. Those of somebody who got no further are in nobody's way.
+fn prepared(Range { n, .. }: &Range) -> String {
+    let tables = TABLES.map(|table| {
+        format!("DROP TABLE IF EXISTS {table}_{n}; CREATE TABLE {table}_{n} (LIKE {table} INCLUDING ALL); ")
+    });
+    tables.concat()
+}
+
+fn attached(range: &Range) -> String {
     let (n, from, to) = (range.n, Range::bound(range.from), Range::bound(range.to));
     let tables = TABLES.map(|table| {
-        format!(
-            "CREATE TABLE {table}_{n} (LIKE {table} INCLUDING DEFAULTS); \
-             ALTER TABLE {table} ATTACH PARTITION {table}_{n} FOR VALUES FROM ({from}) TO ({to});"
-        )
+        format!("ALTER TABLE {table} ATTACH PARTITION {table}_{n} FOR VALUES FROM ({from}) TO ({to}); ")
     });
-    format!("{} INSERT INTO history_ranges (n, from_id, to_id) VALUES ({n}, {from}, {to})", tables.concat())
+    format!(
+        "SET LOCAL lock_timeout = '100ms'; {} \
+         INSERT INTO history_ranges (n, from_id, to_id) VALUES ({n}, {from}, {to})",
+        tables.concat()
+    )
 }
 
 /// When a range ends on the wall clock, as far as that is what it was when it shows `at`. Ids have the scheduling clock's time.
@@ -338,16 +359,17 @@ mod tests {
     fn ranges_are_made_ahead_and_go_when_all_of_them_is_old() {
         let (one, two) = (range(1, 0, 3, false), range(2, 3, 6, false));
         let soon = |now| day(now) + LEAD;
-        let first = |now, n| Step::Make(Range { n, from: soon(now), to: soon(now) + days(3), buried: false });
+        let make = |range| vec![Step::Prepare(range), Step::Attach(range)];
+        let first = |now, n| make(Range { n, from: soon(now), to: soon(now) + days(3), buried: false });
         let buried = range(1, 0, 3, true);
         for (ranges, kept, now, expected) in [
-            (vec![], 30, 0, vec![first(0, 1)]),
+            (vec![], 30, 0, first(0, 1)),
             (vec![], 1, 0, vec![]),
-            (vec![one], 30, 0, vec![Step::Make(two)]),
+            (vec![one], 30, 0, make(two)),
             (vec![one, two], 30, 2, vec![]),
-            (vec![one, two], 30, 3, vec![Step::Make(range(3, 6, 9, false))]),
+            (vec![one, two], 30, 3, make(range(3, 6, 9, false))),
             // Nobody was there for a while.
-            (vec![one, two], 30, 20, vec![first(20, 3)]),
+            (vec![one, two], 30, 20, first(20, 3)),
             (vec![one, range(2, 3, 36, false)], 30, 32, vec![]),
             (vec![one, range(2, 3, 38, false)], 30, 33, vec![Step::Bury(one), Step::Drop(buried)]),
             (vec![buried, range(2, 3, 38, false)], 30, 33, vec![Step::Drop(buried)]),
