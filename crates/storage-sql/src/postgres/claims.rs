@@ -41,11 +41,12 @@ macro_rules! claim_jobs {
     };
 }
 
-/// ?1 jobs that were claimed, ?2 to ?3 their span.
+/// ?1 jobs that were claimed, ?2 to ?3 their span. `OFFSET 0` keeps the order in which they are joined: a span seems to be of
+/// few rows, and is of many.
 const CLAIMED_JOBS: &str = concat!(
     "WITH q AS MATERIALIZED (SELECT * FROM job_queue WHERE id = ANY ($1::bytea[])) SELECT ",
     claimed_job_columns!(),
-    " FROM q CROSS JOIN LATERAL (SELECT * FROM jobs WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $2 AND $3) j \
+    " FROM q CROSS JOIN LATERAL (SELECT * FROM jobs WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $2 AND $3 OFFSET 0) j \
      LEFT JOIN payload i ON i.tenant = j.tenant AND i.id = j.id AND i.kind = 1 AND j.input IS NULL \
      AND i.id BETWEEN $2 AND $3 \
      LEFT JOIN payload p ON p.tenant = j.tenant AND p.id = j.id AND p.kind = 2 AND j.result_shown = 1 \
@@ -100,9 +101,9 @@ macro_rules! busy {
 const CLAIMED_DELIVERIES: &str = concat!(
     "WITH q AS MATERIALIZED (SELECT * FROM delivery_queue WHERE id = ANY ($1::bytea[])) SELECT ",
     claimed_delivery_columns!(),
-    " FROM q CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $2 AND $3) d \
-     CROSS JOIN LATERAL (SELECT * FROM events WHERE tenant = d.tenant AND id = d.event AND id BETWEEN $2 AND $3) e \
-     LEFT JOIN LATERAL (SELECT * FROM jobs WHERE tenant = q.tenant AND id = q.job AND id BETWEEN $4 AND $5) j ON TRUE \
+    " FROM q CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $2 AND $3 OFFSET 0) d \
+     CROSS JOIN LATERAL (SELECT * FROM events WHERE tenant = d.tenant AND id = d.event AND id BETWEEN $2 AND $3 OFFSET 0) e \
+     LEFT JOIN LATERAL (SELECT * FROM jobs WHERE tenant = q.tenant AND id = q.job AND id BETWEEN $4 AND $5 OFFSET 0) j ON TRUE \
      LEFT JOIN LATERAL (SELECT * FROM endpoints WHERE tenant = d.tenant AND id = d.endpoint) n ON TRUE \
      LEFT JOIN payload p ON p.tenant = e.tenant AND p.id = e.id AND p.kind = 3 AND e.body IS NULL \
      AND p.id BETWEEN $2 AND $3 ORDER BY q.due_at, q.id"

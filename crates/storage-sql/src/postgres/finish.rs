@@ -28,20 +28,21 @@ use crate::{
     rows::{INLINE, payload},
 };
 
-/// Arrays: ?1 id, ?2 attempt, ?3 node, ?4 epoch (both null: nobody holds it). ?5 to ?6 their span. Answers with place, cancel request and
-/// callbacks of those that are as they say, how many endpoints their tenants have, and whether the callbacks are to be
-/// read again.
-const LEAVE_QUEUE: &str = "DELETE FROM job_queue q USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) \
-     WITH ORDINALITY AS u (id, attempt, node, epoch, place), jobs j WHERE q.id = u.id AND q.attempt = u.attempt \
-     AND q.node IS NOT DISTINCT FROM u.node AND q.epoch IS NOT DISTINCT FROM u.epoch AND j.tenant = q.tenant \
-     AND j.id = q.id AND j.id BETWEEN $5 AND $6 RETURNING u.place, q.cancel_at, j.callbacks, \
+/// Arrays: ?1 id, ?2 attempt, ?3 node, ?4 epoch (both null: nobody holds it), ?5 tenant. ?6 to ?7 the span of the ids.
+/// Answers with place, cancel request and callbacks of those that are as they say, how many endpoints their tenants have,
+/// and whether the callbacks are to be read again.
+const LEAVE_QUEUE: &str = "DELETE FROM job_queue q USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], \
+     $5::bigint[]) WITH ORDINALITY AS u (id, attempt, node, epoch, tenant, place) CROSS JOIN LATERAL (SELECT callbacks \
+     FROM jobs WHERE tenant = u.tenant AND id = u.id AND id BETWEEN $6 AND $7 OFFSET 0) j WHERE q.id = u.id \
+     AND q.attempt = u.attempt AND q.node IS NOT DISTINCT FROM u.node AND q.epoch IS NOT DISTINCT FROM u.epoch \
+     AND q.tenant = u.tenant RETURNING u.place, q.cancel_at, j.callbacks, \
      (SELECT t.endpoints FROM tenants t WHERE t.n = q.tenant), q.attached";
 
 /// Arrays: ?1 tenant, ?2 id; ?3 to ?4 their span. A statement of its own sees what was attached while the last one waited.
 const CALLBACKS: &str = "SELECT j.id, j.callbacks FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) \
-     CROSS JOIN LATERAL (SELECT id, callbacks FROM jobs WHERE tenant = u.tenant AND id = u.id AND id BETWEEN $3 AND $4) j";
+     CROSS JOIN LATERAL (SELECT id, callbacks FROM jobs WHERE tenant = u.tenant AND id = u.id AND id BETWEEN $3 AND $4 OFFSET 0) j";
 
-/// Arrays in the order of the columns; ?16 to ?17 the span of the ids.
+/// Arrays in the order of the columns. No span: the table that is updated cannot be kept from being walked along it.
 const END_JOBS: &str = "UPDATE jobs j SET status = u.status, attempt = u.attempt, started_at = u.started, \
      finished_at = u.finished, cancel_requested_at = u.canceled, result_size = u.size, result_sha256 = u.sha256, \
      result_type = u.type, result_shown = u.shown, error = u.error, result = u.result, event = u.event, \
@@ -49,7 +50,7 @@ const END_JOBS: &str = "UPDATE jobs j SET status = u.status, attempt = u.attempt
      FROM UNNEST($1::bigint[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], \
      $8::bigint[], $9::bytea[], $10::text[], $11::bigint[], $12::text[], $13::bytea[], $14::bytea[], $15::text[]) AS u (tenant, id, \
      status, attempt, started, finished, canceled, size, sha256, type, shown, error, result, event, progress) \
-     WHERE j.tenant = u.tenant AND j.id = u.id AND j.id BETWEEN $16 AND $17";
+     WHERE j.tenant = u.tenant AND j.id = u.id";
 
 /// What [`finish`] runs.
 pub(crate) const STATEMENTS: &[&str] = &[
@@ -90,19 +91,21 @@ impl Verb for Finishes {
 
 /// Takes them out of the queue, if they are there as their guards say.
 pub(crate) async fn leave_queue(tx: &Transaction<'_>, commands: &[Finish]) -> Result<Vec<Row>, Fault> {
-    let (mut ids, mut attempts, mut nodes, mut epochs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ids, mut attempts, mut nodes, mut epochs, mut tenants) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for finish in commands {
         let (attempt, fence) = match finish.guard {
             Guard::Held(JobHold { fence, attempt, .. }) => (attempt, Some(fence)),
             Guard::Queued { attempt } => (attempt, None),
         };
         ids.push(Fixed(finish.job.id.to_bytes()));
+        tenants.push(finish.job.tenant.0);
         attempts.push(i64::from(attempt));
         nodes.push(fence.map(|fence| fence.node));
         epochs.push(fence.map(|fence| fence.epoch));
     }
     let [least, most] = span(&ids);
-    tx.rows(LEAVE_QUEUE, &[&ids, &attempts, &nodes, &epochs, &least, &most]).await
+    tx.rows(LEAVE_QUEUE, &[&ids, &attempts, &nodes, &epochs, &tenants, &least, &most]).await
 }
 
 /// Ends those that left the queue, and commits.
@@ -271,7 +274,6 @@ impl<'c> EndedJobs<'c> {
         if self.id.is_empty() {
             return Ok(());
         }
-        let [least, most] = span(&self.id);
         let update = async {
             tx.execute(
                 END_JOBS,
@@ -291,8 +293,6 @@ impl<'c> EndedJobs<'c> {
                     &self.result,
                     &self.event,
                     &self.progress,
-                    &least,
-                    &most,
                 ],
             )
             .await

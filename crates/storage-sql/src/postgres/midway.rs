@@ -26,7 +26,7 @@ const REQUEUE: &str = "WITH q AS (UPDATE job_queue q SET node = NULL, epoch = NU
      AS u (id, node, epoch, attempt, due, back, place) WHERE q.id = u.id AND q.node = u.node AND q.epoch = u.epoch \
      AND q.attempt = u.attempt RETURNING u.place, q.lane, q.due_at, q.expires_at, q.tenant, q.id) \
      SELECT q.place, q.lane, q.due_at, q.expires_at, j.task FROM q CROSS JOIN LATERAL \
-     (SELECT task FROM jobs WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $7 AND $8) j";
+     (SELECT task FROM jobs WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $7 AND $8 OFFSET 0) j";
 
 pub(crate) struct Requeues;
 

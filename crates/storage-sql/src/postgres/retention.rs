@@ -51,7 +51,7 @@ macro_rules! deliveries_of {
 }
 /// Arrays: ?1 tenant, ?2 job; ?3 to ?4 whatever was made since the first of them. Nobody resends them until the commit.
 const LOCK_DELIVERIES: &str = deliveries_of!("job", "job", "FOR UPDATE");
-const DELIVERIES: &str = deliveries_of!("job", "job", "");
+const DELIVERIES: &str = deliveries_of!("job", "job", "OFFSET 0");
 /// The same of events that are of no job.
 const LOCK_APART: &str = deliveries_of!("event", "job IS NULL AND event", "FOR UPDATE");
 
@@ -59,7 +59,7 @@ const LOCK_APART: &str = deliveries_of!("event", "job IS NULL AND event", "FOR U
 const QUEUED: &str = "SELECT id FROM delivery_queue WHERE id = ANY ($1::bytea[])";
 const UNQUEUE: &str = "DELETE FROM delivery_queue WHERE id = ANY ($1::bytea[])";
 
-/// Arrays: ?1 tenant, ?2 id; ?3 to ?4 their span.
+/// Arrays: ?1 tenant, ?2 id.
 macro_rules! of_these {
     ($what:literal, $table:literal, $column:literal) => {
         concat!(
@@ -67,9 +67,7 @@ macro_rules! of_these {
             $table,
             " x USING UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) WHERE x.tenant = u.tenant AND x.",
             $column,
-            " = u.id AND x.",
-            $column,
-            " BETWEEN $3 AND $4"
+            " = u.id"
         )
     };
 }
@@ -86,10 +84,9 @@ const DELETE_EVENTS: &str = of_these!("DELETE FROM ", "events", "id");
 const DELETE_PAYLOADS: &str = of_these!("DELETE FROM ", "payload", "id");
 const DELETE_JOBS: &str = of_these!("DELETE FROM ", "jobs", "id");
 const ERASE_EVENTS: &str = "UPDATE events x SET body = '' FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) \
-     WHERE x.tenant = u.tenant AND x.id = u.id AND x.id BETWEEN $3 AND $4";
+     WHERE x.tenant = u.tenant AND x.id = u.id";
 const ERASE_JOBS: &str = "UPDATE jobs x SET input = NULL, result = NULL, result_shown = 0, erased = 1 \
-     FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) WHERE x.tenant = u.tenant AND x.id = u.id \
-     AND x.id BETWEEN $3 AND $4";
+     FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) WHERE x.tenant = u.tenant AND x.id = u.id";
 
 /// Arrays: ?1 digest, ?2 job.
 const DELETE_KEYS: &str = "DELETE FROM idempotency x USING UNNEST($1::bytea[], $2::bytea[]) AS u (key, job) \
@@ -137,6 +134,7 @@ impl Keys {
         self.id.push(Fixed(id));
     }
 
+    /// Looks for these, in their span.
     async fn rows(&self, tx: &Transaction<'_>, sql: &str) -> Result<Vec<Row>, Fault> {
         if self.id.is_empty() {
             return Ok(Vec::new());
@@ -158,8 +156,15 @@ impl Keys {
         if self.id.is_empty() {
             return Ok(());
         }
-        let [least, most] = span(&self.id);
-        tx.execute(sql, &[&self.tenant, &self.id, &least, &most]).await.map(drop)
+        tx.execute(sql, &[&self.tenant, &self.id]).await.map(drop)
+    }
+
+    /// The same, of what answers.
+    async fn changed(&self, tx: &Transaction<'_>, sql: &str) -> Result<Vec<Row>, Fault> {
+        if self.id.is_empty() {
+            return Ok(Vec::new());
+        }
+        tx.rows(sql, &[&self.tenant, &self.id]).await
     }
 }
 
@@ -207,7 +212,7 @@ impl Estate {
     async fn delete(&self, tx: &Transaction<'_>) -> Result<Numbers, Fault> {
         let mut numbers = Numbers::default();
         self.deliveries.execute(tx, DELETE_ATTEMPTS).await?;
-        for row in self.deliveries.rows(tx, DELETE_DELIVERIES).await? {
+        for row in self.deliveries.changed(tx, DELETE_DELIVERIES).await? {
             if let Some(number) = row.try_get::<_, Option<i64>>(1)? {
                 let greatest = numbers.0.entry(id_of(&row, 0)?).or_default();
                 *greatest = number.max(*greatest);

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::{
     aftermath::{self, Aftermath},
-    columns::{Fixed, Id, span},
+    columns::{Fixed, Id},
     conclusion,
     fault::Fault,
     hearers,
@@ -39,13 +39,12 @@ const INSERT_ATTEMPTS: &str = "INSERT INTO attempts (tenant, delivery, number, t
      $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10::text[], \
      $11::text[], $12::text[], $13::bytea[])";
 
-/// Arrays: ?1 tenant, ?2 id, ?3 attempts, ?4 outcome, ?5 status (null: it stays as it is), ?6 reason, ?7 finished; ?8 to
-/// ?9 the span of the ids.
+/// Arrays: ?1 tenant, ?2 id, ?3 attempts, ?4 outcome, ?5 status (null: it stays as it is), ?6 reason, ?7 finished.
 const END_DELIVERIES: &str = "UPDATE deliveries d SET attempts = u.attempts, last_outcome = u.outcome, \
      status = COALESCE(u.status, d.status), reason = CASE WHEN u.status IS NULL THEN d.reason ELSE u.reason END, \
      finished_at = COALESCE(u.finished, d.finished_at) FROM UNNEST($1::bigint[], $2::bytea[], $3::bigint[], \
      $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) AS u (tenant, id, attempts, outcome, status, reason, \
-     finished) WHERE d.tenant = u.tenant AND d.id = u.id AND d.id BETWEEN $8 AND $9";
+     finished) WHERE d.tenant = u.tenant AND d.id = u.id";
 
 pub(crate) struct Settlements;
 
@@ -280,7 +279,6 @@ impl Ended {
         if self.id.is_empty() {
             return Ok(());
         }
-        let [least, most] = span(&self.id);
         tx.execute(
             END_DELIVERIES,
             &[
@@ -291,8 +289,6 @@ impl Ended {
                 &self.status,
                 &self.reason,
                 &self.finished,
-                &least,
-                &most,
             ],
         )
         .await

@@ -168,6 +168,78 @@ async fn queues_are_sought_whatever_statistics_say() {
     }
 }
 
+/// Thirty thousand rows in each table of history of which no statistics know, as after a busy quarter of a minute.
+const BUSY: &str = "CREATE TABLE ids AS SELECT decode(lpad(to_hex(n), 12, '0') || right(md5(n::text), 20), 'hex') AS id, n \
+     FROM generate_series(1, 30000) n; \
+     INSERT INTO jobs (tenant, id, task, status, attempt, max_attempts, priority, timeout_us, created_at, result_shown, \
+     metadata, callbacks) SELECT 1, id, 't', 0, 1, 3, 0, 1, n, 0, '{}', '[]' FROM ids; \
+     INSERT INTO events (tenant, id, kind, created_at, job, body) SELECT 1, id, 1, n, id, '{}' FROM ids; \
+     INSERT INTO deliveries (tenant, id, event, kind, job, lane, created_at, status, attempts, url) \
+     SELECT 1, id, id, 1, id, 16, n, 1, 1, 'u' FROM ids; \
+     INSERT INTO job_queue (id, tenant, lane, due_at, attempt) SELECT id, 1, 16, n, 0 FROM ids; \
+     INSERT INTO delivery_queue (id, tenant, lane, due_at, attempt, steps, since, succeeded, trigger, job) \
+     SELECT id, 1, 16, n, 0, 0, 0, 0, 0, id FROM ids";
+
+/// A span of ids is there to choose a partition by. Whoever walked over it instead would pass each of its rows for each of
+/// the batch's (1.2 s of the database's for a batch, seen).
+#[tokio::test]
+async fn a_batch_is_joined_by_key_however_wide_its_span() {
+    let url = database(Cluster::shared()).await;
+    let some =
+        "SELECT string_agg(format('%L', id), ',') FROM (SELECT id FROM ids ORDER BY n % 60, n LIMIT 500) i";
+    for known in [false, true] {
+        if known {
+            Cluster::shared().sql(super::name(&url), "ANALYZE");
+        } else {
+            Cluster::shared().sql(super::name(&url), BUSY);
+        }
+        let ids = Cluster::shared().sql(super::name(&url), some);
+        let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
+        let hot = [
+            claims::ClaimJobs::STATEMENTS,
+            claims::ClaimDeliveries::STATEMENTS,
+            finish::Finishes::STATEMENTS,
+            midway::Requeues::STATEMENTS,
+            settle::Settlements::STATEMENTS,
+            retention::Prunes::STATEMENTS,
+        ];
+        for sql in hot.concat() {
+            let sql = for_postgres(sql);
+            let statement = client.prepare(&sql).await.unwrap();
+            let mut scalars = ["'\\x00'::bytea", "'\\xff'::bytea"].into_iter().cycle();
+            let numbers = format!("ARRAY[{}]::bigint[]", vec!["1"; 500].join(","));
+            let values: Vec<String> = statement
+                .params()
+                .iter()
+                .map(|kind| match *kind {
+                    Type::BYTEA_ARRAY => format!("ARRAY[{}]::bytea[]", ids.trim()),
+                    Type::INT8_ARRAY => numbers.clone(),
+                    Type::BYTEA => scalars.next().unwrap_or_default().to_owned(),
+                    _ => sample(kind).to_owned(),
+                })
+                .collect();
+            let execute = match values.is_empty() {
+                true => "EXECUTE p".to_owned(),
+                false => format!("EXECUTE p ({})", values.join(", ")),
+            };
+            let plan = explain(&client, &sql, &execute).await;
+            let lines: Vec<&str> = plan.lines().collect();
+            let full = ["jobs_rest", "events_rest", "deliveries_rest"];
+            for (n, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("Scan")) {
+                // The heap of a bitmap says nothing that its index does not.
+                if line.contains("Bitmap Heap") || !full.iter().any(|table| line.contains(table)) {
+                    continue;
+                }
+                let cond = lines.get(n + 1).copied().unwrap_or_default();
+                assert!(
+                    ["(id = ", "(job = "].iter().any(|key| cond.contains(key)),
+                    "{line}\n{cond}\n{sql}\n{plan}"
+                );
+            }
+        }
+    }
+}
+
 /// A million rows in each table of history, in ten ranges.
 const A_MILLION: &str = "DO $$ DECLARE t text; n int; BEGIN \
      FOREACH t IN ARRAY ARRAY['jobs', 'events', 'deliveries', 'attempts', 'payload'] LOOP FOR n IN 0..9 LOOP \
