@@ -240,7 +240,7 @@ async fn a_batch_is_joined_by_key_however_wide_its_span() {
     }
 }
 
-/// A million rows in each table of history, in ten ranges.
+/// A million rows in each table of history, in ten ranges; none has anything beside its row.
 const A_MILLION: &str = "DO $$ DECLARE t text; n int; BEGIN \
      FOREACH t IN ARRAY ARRAY['jobs', 'events', 'deliveries', 'attempts', 'payload'] LOOP FOR n IN 0..9 LOOP \
      EXECUTE format('CREATE TABLE %s_%s PARTITION OF %s FOR VALUES FROM (%L::bytea) TO (%L::bytea)', t, n + 1, t, \
@@ -268,7 +268,7 @@ async fn everything_seeks_beside_a_million_rows_of_history() {
     let cold = cold::ALL.iter().filter(|(name, _)| !WALKS.contains(name)).map(|(_, sql)| for_postgres(sql));
     for sql in hot().into_iter().chain(cold) {
         let plan = plan_for_samples(&client, &sql).await;
-        let history = ["jobs", "events", "deliveries", "attempts", "payload", "idempotency", "tombstones"];
+        let history = ["jobs", "events", "deliveries", "attempts", "idempotency"];
         let lines: Vec<&str> = plan.lines().collect();
         for (n, line) in lines.iter().enumerate() {
             let Some((_, table)) = line.split_once("Scan on ").or_else(|| line.split_once(" on ")) else {
