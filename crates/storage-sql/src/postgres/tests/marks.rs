@@ -96,7 +96,7 @@ async fn a_lane_that_is_never_empty_is_walked_from_its_beginning_every_two_secon
 }
 
 /// What a drain costs while somebody else's transaction is open, with marks and without: run it by itself with
-/// `cargo test --release --workspace --lib marks -- --ignored --nocapture`.
+/// `cargo test --workspace --lib postgres::tests::marks -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a measurement, which takes a minute"]
 #[allow(clippy::print_stdout, clippy::disallowed_methods, reason = "what it costs is what is asked")]
