@@ -56,6 +56,8 @@ struct State {
     turn: Turn,
     /// The number of the ask that is out.
     asked: Option<u64>,
+    /// The last claim brought as many as were asked for, and left more that are due: there are older ones than what comes now.
+    behind: bool,
     place: Place,
 }
 
@@ -124,6 +126,7 @@ impl State {
             bucket: Bucket::default(),
             turn,
             asked: None,
+            behind: false,
             place: Place::Out,
         }
     }
@@ -278,14 +281,13 @@ impl Lanes {
         if self.free() == 0 || self.ring.front().is_some_and(|first| first.priority() <= lane.priority()) {
             return false;
         }
-        let waits = |state: &State| state.asked.is_some() || state.due.is_some_and(|due| due <= now);
         let shares = self.shares();
         let shut =
             |state: &State| state.gate.allowance(now) != Allowance::Free || state.room(shares, now) == 0;
         // Others wait for the share of those that are not quick.
         let taken = shares.slow == 0 || !self.held.is_empty();
         let refused = match self.lanes.get(&lane) {
-            Some(state) => waits(state) || shut(state) || taken && !state.is_quick(),
+            Some(state) => state.behind || shut(state) || taken && !state.is_quick(),
             None => taken,
         };
         // Only storage knows what is before it in an order.
@@ -378,6 +380,7 @@ impl Lanes {
             state.gate.probe_again(self.now);
         }
         state.asked = None;
+        state.behind = unused == 0 && next_due.is_some_and(|due| due <= self.now);
         state.in_hand -= unused;
         state.return_tokens(unused);
         self.in_hand -= unused;

@@ -56,6 +56,23 @@ fn a_row_is_born_claimed_where_nothing_was_first() {
 }
 
 #[test]
+fn a_claim_that_is_out_keeps_nothing_from_being_born_claimed() {
+    let a = lane(1, 5);
+    let mut lanes = lanes(CAPS, 100);
+    assert!((0..4).all(|_| lanes.reserve(a, ALL, t(0))), "its cap is eight");
+    lanes.touch(a, ALL, t(0));
+    let ask = lanes.pick(t(0), 2).remove(0);
+    assert!(lanes.reserve(a, ALL, t(0)), "the claim has the slots that it asked for");
+    lanes.claimed(&ask, 1, None);
+
+    lanes.touch(a, ALL, t(1));
+    let ask = lanes.pick(t(1), 1).remove(0);
+    lanes.claimed(&ask, 1, Some(t(0)));
+    assert_eq!(asked(&lanes.pick(t(1), 1)), [(a, 1)], "out again, with slots left over");
+    assert!(!lanes.reserve(a, ALL, t(1)), "there are older ones than it");
+}
+
+#[test]
 fn a_lane_at_its_cap_holds_up_no_other() {
     let (slow, quick) = (lane(1, 0), lane(2, 0));
     let mut lanes = lanes(CAPS, 100);
