@@ -1,6 +1,10 @@
 //! One connection with its statements prepared, made anew when it broke.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use storage::StorageError;
 use tokio::sync::mpsc::UnboundedSender;
@@ -11,6 +15,7 @@ use tokio_postgres::{
 
 use super::{
     fault::{Fault, words},
+    plans::{DISCARD, KEEP, Plans},
     reads::for_postgres,
     session::Bounds,
     tls::Tls,
@@ -35,6 +40,8 @@ pub(crate) struct Address {
     /// Behind a pooler that gives a connection to each transaction nothing outlives one, no setting and no prepared
     /// statement: so each bears its settings, and each statement its types, which were looked up once.
     pooled: Option<Arc<Types>>,
+    /// See [`Plans`].
+    keeps_plans: bool,
 }
 
 impl Address {
@@ -43,12 +50,17 @@ impl Address {
         let mut config: Config = url.parse().map_err(crate::OpenError::Postgres)?;
         let bounds = Bounds::under(lease);
         bounds.on_network(&mut config);
-        Ok(Self { config, tls, bounds, pooled: None })
+        Ok(Self { config, tls, bounds, pooled: None, keeps_plans: false })
     }
 
     /// The same for what is rather refused than kept waiting for a lock.
     pub(crate) fn waiting_at_most(&self, lock: Duration) -> Self {
         Self { bounds: self.bounds.waiting_at_most(lock), ..self.clone() }
+    }
+
+    /// The same for few statements that are run all the time.
+    pub(crate) fn keeping_plans(self) -> Self {
+        Self { keeps_plans: !self.is_pooled(), ..self }
     }
 
     /// The same behind a pooler, with the types of `statements` looked up over `client`.
@@ -121,9 +133,14 @@ impl Address {
     ) -> Result<Session, tokio_postgres::Error> {
         let address = self.clone();
         if self.is_pooled() {
-            return Ok(Session { client, address, prepared: HashMap::new(), backend: None });
+            return Ok(Session { client, address, prepared: HashMap::new(), plans: None, backend: None });
         }
         client.batch_execute(&self.bounds.session()).await?;
+        let mut plans = None;
+        if self.keeps_plans {
+            client.batch_execute(KEEP).await?;
+            plans = Some(Plans::new(Instant::now()));
+        }
         // A server, role or database may have it off; what was answered must be there after a crash.
         let setting: String = client.query_one("SHOW synchronous_commit", &[]).await?.get(0);
         if setting == "off" || setting == "local" {
@@ -140,7 +157,7 @@ impl Address {
             prepared.insert(*sql, client.prepare(&for_postgres(sql)).await?);
         }
         let backend = Some(Backend { pid: backend.get(0), started: backend.get(1) });
-        Ok(Session { client, address, prepared, backend })
+        Ok(Session { client, address, prepared, plans, backend })
     }
 }
 
@@ -156,6 +173,7 @@ pub(crate) struct Session {
     client: Client,
     address: Address,
     prepared: HashMap<&'static str, Statement>,
+    plans: Option<Plans>,
     /// None of a pooler's: it is another one each time.
     backend: Option<Backend>,
 }
@@ -206,6 +224,10 @@ impl Session {
             true => self.address.bounds.begin_pooled(),
             false => "BEGIN".to_owned(),
         };
+        if self.plans.as_ref().is_some_and(|plans| plans.are_over(Instant::now())) {
+            begin.push_str("; ");
+            begin.push_str(DISCARD);
+        }
         if hurry {
             begin.push_str(&format!("; SET LOCAL lock_timeout = '{}ms'", HURRY.as_millis()));
         }

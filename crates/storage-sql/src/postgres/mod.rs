@@ -24,6 +24,7 @@ pub(crate) mod migrate;
 pub(crate) mod nodes;
 pub(crate) mod open;
 mod payload;
+mod plans;
 mod port;
 mod ranges;
 mod reads;

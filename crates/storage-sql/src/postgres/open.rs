@@ -49,6 +49,11 @@ impl Laying<'_> {
         self.link_to(self.address.clone(), statements)
     }
 
+    /// The same for what runs all the time.
+    fn busy(&self, statements: &[&[&'static str]]) -> Arc<Mutex<Link>> {
+        self.link_to(self.address.clone().keeping_plans(), statements)
+    }
+
     fn link_to(&self, address: Address, statements: &[&[&'static str]]) -> Arc<Mutex<Link>> {
         let mut statements = statements.concat();
         statements.sort_unstable();
@@ -69,7 +74,7 @@ impl Laying<'_> {
             true => self.address.waiting_at_most(PATIENCE),
             false => self.address.clone(),
         };
-        let link = self.link_to(address, &[V::STATEMENTS]);
+        let link = self.link_to(address.keeping_plans(), &[V::STATEMENTS]);
         self.line(&link)
     }
 
@@ -78,8 +83,8 @@ impl Laying<'_> {
             access, attach, claims, endpoints, let_go, midway, nodes, report, reseal, retention, seldom,
             takeover,
         };
-        let claiming = self.link(&[claims::ClaimJobs::STATEMENTS, claims::ClaimExpired::STATEMENTS]);
-        let midway = self.link(&[
+        let claiming = self.busy(&[claims::ClaimJobs::STATEMENTS, claims::ClaimExpired::STATEMENTS]);
+        let midway = self.busy(&[
             midway::Requeues::STATEMENTS,
             midway::Announcements::STATEMENTS,
             report::Reports::STATEMENTS,

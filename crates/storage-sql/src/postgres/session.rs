@@ -7,8 +7,8 @@ use tokio_postgres::Config;
 /// How long reaching the server may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// A plan is made for the tables as they are each time a statement runs (0.2 ms a batch): one kept from when they were
-/// empty walks them from end to end when they are full (10 s a batch with 60,000 deliveries, seen).
+/// Everything is sought by key. A plan is made for the tables as they are each time a statement runs, but where
+/// [`super::plans`] keeps it for a while.
 const PLANNER: &[(&str, &str)] = &[
     ("jit", "off"),
     ("plan_cache_mode", "force_custom_plan"),
