@@ -104,6 +104,8 @@ impl Hub {
             match wake {
                 Wake::JobDue { lane, due, .. } => jobs.look_back(lane.0, due.micros()),
                 Wake::DeliveryDue { lane, due } => deliveries.look_back(lane.0, due.micros()),
+                // What a lost commit wrote nobody tells of.
+                Wake::Uncertain => self.marks.iter().for_each(Marks::clear),
                 _ => {}
             }
         }

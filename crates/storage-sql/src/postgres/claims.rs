@@ -12,6 +12,7 @@ use domain::{
     time::Timestamp,
 };
 use storage::{ClaimedDelivery, ClaimedJob, LaneClaim};
+use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::{
@@ -173,19 +174,21 @@ const NEXT_HEADS: &str = concat!(
     " FROM UNNEST($1::bigint[]) AS a (lane)"
 );
 
-/// ?1 lanes, ?2 their marks: when the next row of each is due.
+/// ?1 lanes, ?2 their marks: when the next row of each is due. What is locked is there too.
 const NEXT_JOBS: &str = "SELECT a.lane, (SELECT q.due_at FROM job_queue q WHERE q.lane = a.lane AND q.node IS NULL \
      AND q.due_at >= a.mark ORDER BY q.due_at, q.id LIMIT 1) FROM UNNEST($1::bigint[], $2::bigint[]) AS a (lane, mark)";
-/// The same, and their terms; of a closed lane none is, and of a busy one none before ?5. ?3 node, ?4 epoch.
+/// The same, and their terms, and whether other nodes have something of it in flight; of a closed lane none is. ?3 node,
+/// ?4 epoch.
 const NEXT_DELIVERIES: &str = concat!(
-    "SELECT a.lane, CASE WHEN ",
-    closed!(),
-    " THEN NULL ELSE (SELECT CASE WHEN ",
-    busy!("$3", "$4"),
-    " THEN GREATEST(q.due_at, $5) ELSE q.due_at END FROM delivery_queue q WHERE q.lane = a.lane AND q.node IS NULL \
-     AND q.due_at >= a.mark ORDER BY q.due_at, q.id LIMIT 1) END, ",
+    "SELECT a.lane, r.due_at, ",
     terms!(),
-    " FROM UNNEST($1::bigint[], $2::bigint[]) AS a (lane, mark)"
+    ", r.busy, a.closed FROM (SELECT a.lane, a.mark, ",
+    closed!(),
+    " AS closed FROM UNNEST($1::bigint[], $2::bigint[]) AS a (lane, mark) OFFSET 0) a LEFT JOIN LATERAL \
+     (SELECT q.due_at, ",
+    busy!("$3", "$4"),
+    " AS busy FROM delivery_queue q WHERE q.lane = a.lane AND q.node IS NULL AND q.due_at >= a.mark \
+     ORDER BY q.due_at, q.id LIMIT CASE WHEN a.closed THEN 0 ELSE 1 END) r ON TRUE"
 );
 
 const NEXT_EXPIRY: &str = "SELECT expires_at FROM job_queue WHERE expires_at IS NOT NULL AND node IS NULL \
@@ -206,21 +209,20 @@ impl Verb for ClaimJobs {
         effects: &mut Effects,
         commands: &[Self::Command],
     ) -> Result<Vec<Self::Answer>, Fault> {
-        let (mut answers, mut reached) = (Vec::with_capacity(1), Reached::default());
+        let (mut answers, mut walks) = (Vec::with_capacity(1), Vec::with_capacity(1));
         for (asks, at) in commands {
-            let (claimed, next) = claim_jobs(tx, asks, *at).await?;
+            let (claimed, left, walk) = claim_jobs(tx, asks, *at).await?;
             let fence = tx.fence()?;
             let claimed =
                 claimed.iter().map(|row| rows::claimed_job(row, fence)).collect::<Result<Vec<_>, _>>()?;
             for job in &claimed {
                 effects.job_claimed(&job.job.task, job.job.tenant, job.job.id);
             }
-            reached.note(asks, claimed.iter().map(|job| (job.hold.lane, job.due)), at.now);
-            let next = next.iter().map(|row| Ok((row, None))).collect::<Result<Vec<_>, Fault>>()?;
-            answers.push(by_lane(asks, claimed, |job| job.hold.lane, next)?);
+            walks.push((walk, left.iter().map(Left::reached).collect()));
+            answers.push(by_lane(asks, claimed, |job| job.hold.lane, left, at.now));
         }
         tx.commit(nothing()).await?;
-        reached.tell(tx.job_marks());
+        walks.into_iter().for_each(|(walk, reached)| walk.tell(tx.job_marks(), reached));
         Ok(answers)
     }
 }
@@ -238,13 +240,14 @@ impl Verb for ClaimDeliveries {
         _: &mut Effects,
         commands: &[Self::Command],
     ) -> Result<Vec<Self::Answer>, Fault> {
-        let (mut answers, mut reached) = (Vec::with_capacity(1), Reached::default());
+        let (mut answers, mut walks) = (Vec::with_capacity(1), Vec::with_capacity(1));
         for (asks, at) in commands {
-            let (mut claimed, mut next) = claim_deliveries(tx, asks, *at).await?;
+            let (mut claimed, mut left, walk) = claim_deliveries(tx, asks, *at).await?;
+            walks.push((walk, left.iter().map(Left::reached).collect()));
             if asks.iter().any(|ask| ask.terms.ordered) {
                 let (heads, behind) = claim_heads(tx, asks, *at).await?;
                 claimed.extend(heads);
-                next.extend(behind);
+                left.extend(behind);
             }
             let fence = tx.fence()?;
             let claimed = claimed_deliveries(tx, &claimed)
@@ -252,13 +255,10 @@ impl Verb for ClaimDeliveries {
                 .iter()
                 .map(|row| rows::claimed_delivery(row, fence))
                 .collect::<Result<Vec<_>, _>>()?;
-            reached.note(asks, claimed.iter().map(|delivery| (delivery.hold.lane, delivery.due)), at.now);
-            let next = next.iter().map(|row| Ok((row, row.try_get::<_, Option<String>>(2)?)));
-            let next = next.collect::<Result<Vec<_>, Fault>>()?;
-            answers.push(by_lane(asks, claimed, |delivery| delivery.hold.lane, next)?);
+            answers.push(by_lane(asks, claimed, |delivery| delivery.hold.lane, left, at.now + BUSY));
         }
         tx.commit(nothing()).await?;
-        reached.tell(tx.delivery_marks());
+        walks.into_iter().for_each(|(walk, reached)| walk.tell(tx.delivery_marks(), reached));
         Ok(answers)
     }
 }
@@ -304,60 +304,94 @@ async fn claimed_deliveries(tx: &Transaction<'_>, claimed: &[Row]) -> Result<Vec
     tx.rows(CLAIMED_DELIVERIES, &[&ids, &least, &most, &first, &last]).await
 }
 
-/// How far claims went in each lane, for its mark: as soon as they stand.
-#[derive(Default)]
-struct Reached(Vec<(i64, Option<i64>, Timestamp)>);
+/// What a claim left of a lane.
+struct Left {
+    lane: i64,
+    /// When its next row is due.
+    due: Option<i64>,
+    terms: Option<String>,
+    /// Other nodes have something of it in flight.
+    busy: bool,
+    /// Nothing of it is sent, whatever there is.
+    closed: bool,
+}
 
-impl Reached {
-    /// A lane that gave as many as it was asked for may have more behind them. A probe takes one before its time, and an
-    /// order is no walk by time.
-    fn note(&mut self, asks: &[Ask], claimed: impl Iterator<Item = (Lane, Timestamp)>, now: Timestamp) {
-        let mut lanes: BTreeMap<i64, (u64, Timestamp)> = BTreeMap::new();
-        for (lane, due) in claimed {
-            let (count, last) = lanes.entry(lane.0).or_insert((0, due));
-            *count += 1;
-            *last = due.max(*last);
-        }
-        for ask in asks.iter().filter(|ask| !ask.probe && !ask.terms.ordered) {
-            let full = lanes.get(&ask.lane.0).filter(|(count, _)| *count >= u64::from(ask.k));
-            self.0.push((ask.lane.0, full.map(|(_, due)| due.micros()), now));
-        }
+impl Left {
+    fn of_jobs(row: &Row) -> Result<Self, Fault> {
+        Ok(Self { lane: row.try_get(0)?, due: row.try_get(1)?, terms: None, busy: false, closed: false })
     }
 
-    fn tell(self, marks: &Marks) {
-        self.0.into_iter().for_each(|(lane, due, now)| marks.set(lane, due, now));
+    fn of_deliveries(row: &Row) -> Result<Self, Fault> {
+        let busy: Option<bool> = row.try_get(3)?;
+        let (lane, due, terms) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(Self { lane, due, terms, busy: busy.unwrap_or_default(), closed: row.try_get(4)? })
+    }
+
+    fn of_heads(row: &Row) -> Result<Self, Fault> {
+        Ok(Self { terms: row.try_get(2)?, ..Self::of_jobs(row)? })
+    }
+
+    /// From where on the lane has rows; `None`: that is not known.
+    fn reached(&self) -> Reached {
+        (self.lane, (!self.closed).then_some(self.due.unwrap_or(i64::MAX)))
     }
 }
 
-/// Lanes with marks beyond which nothing is due now: from their beginning there may be. `left`: lane and due time.
-fn to_look_again(lanes: &[i64], marks: &[i64], left: &[Row], now: i64) -> Result<Vec<i64>, Fault> {
-    let mut again = Vec::new();
-    for row in left {
-        let (lane, due): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-        let marked = lanes.iter().zip(marks).any(|(of, mark)| *of == lane && *mark != BEGINNING);
-        if marked && due.is_none_or(|due| due > now) {
-            again.push(lane);
+/// A lane, and from where on it has rows, if that is known.
+type Reached = (i64, Option<i64>);
+
+/// Lanes are looked through from their marks on.
+struct Walk {
+    from: BTreeMap<i64, i64>,
+    now: Timestamp,
+    began: Instant,
+    took: Duration,
+}
+
+impl Walk {
+    fn begin(marks: &Marks, lanes: &[i64], now: Timestamp) -> Self {
+        let from = lanes.iter().copied().zip(marks.begin(lanes, now)).collect();
+        Self { from, now, began: Instant::now(), took: Duration::ZERO }
+    }
+
+    fn from(&self, lane: i64) -> i64 {
+        self.from.get(&lane).copied().unwrap_or(BEGINNING)
+    }
+
+    /// All of it has been seen.
+    fn ends(&mut self) {
+        self.took = self.began.elapsed();
+    }
+
+    /// As soon as the claim stands. What is not due yet is no reason to begin later than now: a node whose clock is behind
+    /// may add what its own clock says is due.
+    fn tell(self, marks: &Marks, reached: Vec<Reached>) {
+        for (lane, from) in reached {
+            if let (Some(from), true) = (from, self.from.contains_key(&lane)) {
+                marks.reached(lane, from.min(self.now.micros()), self.now, self.took);
+            }
         }
     }
-    Ok(again)
 }
 
 /// Claims, and then looks at what is left.
-async fn claim_jobs(tx: &Transaction<'_>, asks: &[Ask], at: Moment) -> Result<(Vec<Row>, Vec<Row>), Fault> {
+async fn claim_jobs(
+    tx: &Transaction<'_>,
+    asks: &[Ask],
+    at: Moment,
+) -> Result<(Vec<Row>, Vec<Left>, Walk), Fault> {
     let fence = tx.fence()?;
     let (lanes, most, _) = wanted(asks.iter());
     let (wall, now) = (at.wall.micros(), at.now.micros());
-    let marks: Vec<i64> = lanes.iter().map(|lane| tx.job_marks().of(*lane, at.now)).collect();
+    let mut walk = Walk::begin(tx.job_marks(), &lanes, at.now);
+    let marks: Vec<i64> = lanes.iter().map(|lane| walk.from(*lane)).collect();
     let params: &Params<'_> = &[&fence.node, &fence.epoch, &wall, &lanes, &most, &now, &marks];
     let claimed = async { tx.rows(CLAIM_JOBS, params).await };
     let left = async { tx.rows(NEXT_JOBS, &[&lanes, &marks]).await };
-    let (_, claimed, mut left) =
-        tx.begin(async { tokio::try_join!(biased; tx.stand(), claimed, left) }).await?;
-    let again = to_look_again(&lanes, &marks, &left, now)?;
-    if !again.is_empty() {
-        left.extend(tx.rows(NEXT_JOBS, &[&again, &vec![BEGINNING; again.len()]]).await?);
-    }
-    Ok((claimed_jobs(tx, &claimed).await?, left))
+    let (_, claimed, left) = tx.begin(async { tokio::try_join!(biased; tx.stand(), claimed, left) }).await?;
+    walk.ends();
+    let left = left.iter().map(Left::of_jobs).collect::<Result<_, _>>()?;
+    Ok((claimed_jobs(tx, &claimed).await?, left, walk))
 }
 
 /// The same, for a lane with terms only while no other node has something of it in flight.
@@ -365,31 +399,26 @@ async fn claim_deliveries(
     tx: &Transaction<'_>,
     asks: &[Ask],
     at: Moment,
-) -> Result<(Vec<Row>, Vec<Row>), Fault> {
+) -> Result<(Vec<Row>, Vec<Left>, Walk), Fault> {
     let fence = tx.fence()?;
     let all: Vec<i64> = asks.iter().map(|ask| ask.lane.0).collect();
     let (lanes, most, terms) = wanted(asks.iter().filter(|ask| !ask.terms.ordered));
     let probed = probed(asks);
-    let (wall, now, again) = (at.wall.micros(), at.now.micros(), (at.now + BUSY).micros());
+    let (wall, now) = (at.wall.micros(), at.now.micros());
+    // A probe takes one before its time.
+    let walked: Vec<i64> = lanes.iter().copied().filter(|lane| !probed.contains(lane)).collect();
+    let mut walk = Walk::begin(tx.delivery_marks(), &walked, at.now);
+    let marks: Vec<i64> = lanes.iter().map(|lane| walk.from(*lane)).collect();
     let lock = async { tx.rows(LOCK_LANES, &[&all]).await };
-    let mark = |lane: &i64| match probed.contains(lane) {
-        true => BEGINNING,
-        false => tx.delivery_marks().of(*lane, at.now),
-    };
-    let marks: Vec<i64> = lanes.iter().map(mark).collect();
     let params: &Params<'_> =
         &[&fence.node, &fence.epoch, &wall, &lanes, &most, &now, &probed, &terms, &marks];
     let claimed = async { tx.rows(CLAIM_DELIVERIES, params).await };
-    let left = async { tx.rows(NEXT_DELIVERIES, &[&lanes, &marks, &fence.node, &fence.epoch, &again]).await };
+    let left = async { tx.rows(NEXT_DELIVERIES, &[&lanes, &marks, &fence.node, &fence.epoch]).await };
     let all = async { tokio::try_join!(biased; tx.stand(), lock, claimed, left) };
-    let (_, _, claimed, mut left) = tx.begin(all).await?;
-    let unsure = to_look_again(&lanes, &marks, &left, now)?;
-    if !unsure.is_empty() {
-        let beginnings = vec![BEGINNING; unsure.len()];
-        let params: &Params<'_> = &[&unsure, &beginnings, &fence.node, &fence.epoch, &again];
-        left.extend(tx.rows(NEXT_DELIVERIES, params).await?);
-    }
-    Ok((claimed, left))
+    let (_, _, claimed, left) = tx.begin(all).await?;
+    walk.ends();
+    let left = left.iter().map(Left::of_deliveries).collect::<Result<_, _>>()?;
+    Ok((claimed, left, walk))
 }
 
 fn probed(asks: &[Ask]) -> Vec<i64> {
@@ -397,7 +426,7 @@ fn probed(asks: &[Ask]) -> Vec<i64> {
 }
 
 /// The same of lanes with an order, whose rows are locked by then.
-async fn claim_heads(tx: &Transaction<'_>, asks: &[Ask], at: Moment) -> Result<(Vec<Row>, Vec<Row>), Fault> {
+async fn claim_heads(tx: &Transaction<'_>, asks: &[Ask], at: Moment) -> Result<(Vec<Row>, Vec<Left>), Fault> {
     let fence = tx.fence()?;
     let (lanes, _, terms) = wanted(asks.iter().filter(|ask| ask.terms.ordered));
     let (wall, now, again) = (at.wall.micros(), at.now.micros(), (at.now + BUSY).micros());
@@ -405,20 +434,23 @@ async fn claim_heads(tx: &Transaction<'_>, asks: &[Ask], at: Moment) -> Result<(
     let params: &Params<'_> = &[&fence.node, &fence.epoch, &wall, &lanes, &terms, &now, &probed];
     let claimed = async { tx.rows(CLAIM_HEADS, params).await };
     let left = async { tx.rows(NEXT_HEADS, &[&lanes, &again]).await };
-    tokio::try_join!(biased; claimed, left)
+    let (claimed, left) = tokio::try_join!(biased; claimed, left)?;
+    Ok((claimed, left.iter().map(Left::of_heads).collect::<Result<_, _>>()?))
 }
 
-/// An answer for each ask, in their order. `next`: lane and due time, and the lane's terms.
+/// An answer for each ask, in their order.
 fn by_lane<T>(
     asks: &[Ask],
     claimed: Vec<T>,
     lane_of: impl Fn(&T) -> Lane,
-    next: Vec<(&Row, Option<String>)>,
-) -> Result<Vec<LaneClaim<T>>, Fault> {
+    left: Vec<Left>,
+    again: Timestamp,
+) -> Vec<LaneClaim<T>> {
     type Found<T> = (VecDeque<T>, Option<i64>, Option<String>);
     let mut lanes: HashMap<Lane, Found<T>> = HashMap::new();
-    for (row, terms) in next {
-        lanes.insert(Lane(row.try_get(0)?), (VecDeque::new(), row.try_get(1)?, terms));
+    for Left { lane, due, terms, busy, .. } in left {
+        let due = if busy { due.map(|due| due.max(again.micros())) } else { due };
+        lanes.insert(Lane(lane), (VecDeque::new(), due, terms));
     }
     for item in claimed {
         let (items, ..) = lanes.entry(lane_of(&item)).or_insert_with(|| (VecDeque::new(), None, None));
@@ -434,7 +466,7 @@ fn by_lane<T>(
         let next_due = next.map(Timestamp::from_micros);
         LaneClaim { claimed: items.drain(..most).collect(), next_due, ..nothing }
     };
-    Ok(asks.iter().map(answer).collect())
+    asks.iter().map(answer).collect()
 }
 
 pub(crate) struct ClaimExpired;

@@ -1,13 +1,9 @@
 //! One connection with its statements prepared, made anew when it broke.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use storage::StorageError;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 use tokio_postgres::{
     Client, Config, Notification, Row, Statement,
     types::{ToSql, Type},

@@ -5,8 +5,10 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// Plans are for any parameters, and are kept.
 pub(super) const KEEP: &str = "SET plan_cache_mode = force_generic_plan";

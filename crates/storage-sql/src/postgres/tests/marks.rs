@@ -9,7 +9,7 @@ use domain::{
     chance::Moment,
     lane::{Ask, Caps, Group, Lane, Lanes},
 };
-use storage::{ClaimedJob, Jobs, LaneClaim};
+use storage::{ClaimedJob, Jobs, LaneClaim, Wake};
 use testkit::postgres::Cluster;
 
 use super::{
@@ -57,29 +57,57 @@ async fn claim(engine: &Postgres, lane: Lane, k: u32, at: Moment) -> LaneClaim<C
     engine.claim_jobs(vec![ask(lane, k)], at).await.unwrap().remove(0)
 }
 
+/// A job of this lane that nobody tells of, due a second before all others.
+fn behind(url: &str, lane: Lane) {
+    let due = AT.now.micros() - 1_000_000;
+    let sql = format!(
+        "INSERT INTO job_queue (id, tenant, lane, due_at, attempt) VALUES ((SELECT id FROM jobs EXCEPT SELECT id FROM job_queue), 1, {}, \
+         {due}, 0)",
+        lane.0
+    );
+    Cluster::shared().sql(name(url), &sql);
+}
+
 #[tokio::test]
-async fn what_comes_behind_a_mark_is_found_in_the_end() {
+async fn a_claim_that_empties_its_lane_leaves_a_mark_too() {
     let url = database(Cluster::shared()).await;
     let (engine, lane) = waiting(&url, 25).await;
-    let behind = || {
-        let (at, id) = (AT.now.micros() - 1_000_000, "(SELECT id FROM jobs ORDER BY id LIMIT 1)");
-        let sql = format!(
-            "INSERT INTO job_queue (id, tenant, lane, due_at, attempt) VALUES ({id}, 1, {}, {at}, 0)",
-            lane.0
-        );
-        Cluster::shared().sql(name(&url), &sql);
-    };
+    let all = claim(&engine, lane, 100, at(1)).await;
+    assert_eq!((all.claimed.len(), all.next_due), (25, None));
+    behind(&url, lane);
+    let none = claim(&engine, lane, 100, at(2)).await;
+    assert_eq!((none.claimed.len(), none.next_due), (0, None), "it was not looked for");
+    assert_eq!(claim(&engine, lane, 100, at(3)).await.claimed.len(), 1, "two seconds are over");
+}
+
+#[tokio::test]
+async fn what_was_told_of_is_found_at_once() {
+    let url = database(Cluster::shared()).await;
+    let (engine, lane) = waiting(&url, 25).await;
     assert_eq!(claim(&engine, lane, 10, at(1)).await.claimed.len(), 10);
-    Cluster::shared().sql(name(&url), "DELETE FROM job_queue WHERE node IS NOT NULL");
-    behind();
-    // Another ten from the mark on; then the rest, and nothing is left but what is behind.
-    let next = claim(&engine, lane, 10, at(2)).await;
-    assert!(next.claimed.iter().all(|claimed| claimed.due > AT.now) && next.claimed.len() == 10);
-    let last = claim(&engine, lane, 10, at(2)).await;
-    assert_eq!(last.claimed.len(), 5);
-    assert!(last.next_due.is_some_and(|due| due < AT.now), "{:?}", last.next_due);
+    behind(&url, lane);
+    let beyond = claim(&engine, lane, 10, at(2)).await;
+    assert!(beyond.claimed.iter().all(|claimed| claimed.due > AT.now), "it was not looked for");
+    let task = submission(1).job.task;
+    let due = AT.now - Duration::from_secs(1);
+    engine.hub.hear(&[Wake::JobDue { lane, task, due }]);
     let found = claim(&engine, lane, 10, at(2)).await;
-    assert_eq!((found.claimed.len(), found.next_due), (1, None));
+    assert_eq!(found.claimed.iter().filter(|claimed| claimed.due < AT.now).count(), 1);
+}
+
+#[tokio::test]
+async fn what_somebody_had_locked_is_not_passed_over() {
+    let url = database(Cluster::shared()).await;
+    let (engine, lane) = waiting(&url, 25).await;
+    let locks = Address::parse(&url, super::LEASE).unwrap().connect().await.unwrap();
+    let lock = "BEGIN; SELECT 1 FROM job_queue ORDER BY due_at LIMIT 3 FOR UPDATE";
+    locks.batch_execute(lock).await.unwrap();
+    let rest = claim(&engine, lane, 100, at(1)).await;
+    assert_eq!(rest.claimed.len(), 22);
+    assert!(rest.next_due.is_some_and(|due| due < at(1).now), "{:?}", rest.next_due);
+    locks.batch_execute("ROLLBACK").await.unwrap();
+    let rest = claim(&engine, lane, 100, at(1)).await;
+    assert_eq!((rest.claimed.len(), rest.next_due), (3, None));
 }
 
 #[tokio::test]
@@ -111,7 +139,7 @@ async fn what_a_drain_costs_beside_an_open_transaction() {
         let mut times = Vec::new();
         loop {
             if !marked {
-                engine.hub.marks[0].set(lane.0, None, AT.now);
+                engine.hub.marks[0].clear();
             }
             let begin = Instant::now();
             let claimed = claim(&engine, lane, 500, at(1)).await.claimed;
