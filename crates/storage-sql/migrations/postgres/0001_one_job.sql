@@ -242,6 +242,14 @@ CREATE TABLE nodes (
 
 CREATE SEQUENCE node_ids;
 
+-- What a node holds (FOR KEY SHARE) while it writes its mark into rows, and whoever takes its work over has alone. Beside its
+-- row in nodes, since that is written all the time: each of its versions that was locked by several at once is looked up in
+-- pg_multixact by every reader for as long as some transaction is open. 0 once it was given up.
+CREATE TABLE fences (
+  node BIGINT PRIMARY KEY,
+  epoch BIGINT NOT NULL
+);
+
 -- One row: counts the writes of nodes.holds, so that they are made one at a time.
 CREATE TABLE fleet (version BIGINT NOT NULL);
 INSERT INTO fleet (version) VALUES (0);
@@ -310,6 +318,7 @@ ALTER TABLE delivery_queue SET (autovacuum_vacuum_scale_factor = 0.02, autovacuu
 
 CREATE TABLE jobs_rest PARTITION OF jobs DEFAULT;
 CREATE TABLE events_rest PARTITION OF events DEFAULT;
-CREATE TABLE deliveries_rest PARTITION OF deliveries DEFAULT;
+-- Half of each page is left to updates, so that four indexes do not hear of them. Of what has one it is not worth the space.
+CREATE TABLE deliveries_rest PARTITION OF deliveries DEFAULT WITH (fillfactor = 50);
 CREATE TABLE attempts_rest PARTITION OF attempts DEFAULT;
 CREATE TABLE payload_rest PARTITION OF payload DEFAULT;

@@ -61,6 +61,7 @@ pub(super) const SEQUENCES: &[(&str, &str, &str)] =
 pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("schema_migrations", "each engine has its own steps; both must be this version's"),
     ("history_ranges", "says what partitions nodes have made: what is copied lies in the default ones"),
+    ("fences", "each copied node has one that is given up"),
     ("fleet", "counts the writes of nodes that run: there are none"),
     ("job_queue.attached", "for a statement that waits for the row's lock meanwhile: there is none"),
     ("nodes.drain_at", "nobody sends it away"),

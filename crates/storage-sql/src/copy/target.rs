@@ -225,6 +225,8 @@ impl Target {
                 }
             }
         }
+        // Whoever comes first takes over what they had.
+        self.run("INSERT INTO fences (node, epoch) SELECT id, 0 FROM nodes").await?;
         self.run("ALTER TABLE unfinished_copy RENAME TO finished_copy; COMMIT").await
     }
 }

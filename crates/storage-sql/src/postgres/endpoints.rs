@@ -44,7 +44,7 @@ const FAIL_WAITING: &str = "WITH w AS MATERIALIZED (SELECT q.id, c.state FROM \
      SELECT s.beside, s.state FROM endpoint_sequence s WHERE s.state <> 0 AND s.state = 2) c CROSS JOIN LATERAL \
      (SELECT id FROM delivery_queue WHERE lane = c.lane AND node IS NULL ORDER BY due_at, id LIMIT $1 \
      FOR UPDATE SKIP LOCKED) q LIMIT $1), \
-     gone AS (DELETE FROM delivery_queue q USING w WHERE q.id = w.id \
+     gone AS (DELETE FROM delivery_queue q USING w WHERE q.id = w.id AND q.id = ANY (ARRAY(SELECT id FROM w)) \
      RETURNING q.id, q.tenant, q.attempt, q.last_outcome, w.state), \
      failed AS (UPDATE deliveries d SET status = $5, reason = CASE g.state WHEN 2 THEN $3::bigint ELSE $2::bigint END, \
      finished_at = $4, attempts = g.attempt, last_outcome = g.last_outcome FROM gone g \

@@ -10,10 +10,9 @@ use domain::{
     time::Timestamp,
 };
 use storage::{Finish, Guard, JobHold, StorageError, Written};
-use tokio_postgres::Row;
 
 use super::{
-    columns::{Fixed, Id, span},
+    columns::{Fixed, Id, sought, span},
     conclusion::{self, Conclusion},
     fault::Fault,
     hearers,
@@ -28,15 +27,17 @@ use crate::{
     rows::{INLINE, payload},
 };
 
-/// Arrays: ?1 id, ?2 attempt, ?3 node, ?4 epoch (both null: nobody holds it), ?5 tenant. ?6 to ?7 the span of the ids.
-/// Answers with place, cancel request and callbacks of those that are as they say, how many endpoints their tenants have,
-/// and whether the callbacks are to be read again.
-const LEAVE_QUEUE: &str = "DELETE FROM job_queue q USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], \
-     $5::bigint[]) WITH ORDINALITY AS u (id, attempt, node, epoch, tenant, place) CROSS JOIN LATERAL (SELECT callbacks \
-     FROM jobs WHERE tenant = u.tenant AND id = u.id AND id BETWEEN $6 AND $7 OFFSET 0) j WHERE q.id = u.id \
-     AND q.attempt = u.attempt AND q.node IS NOT DISTINCT FROM u.node AND q.epoch IS NOT DISTINCT FROM u.epoch \
-     AND q.tenant = u.tenant RETURNING u.place, q.cancel_at, j.callbacks, \
-     (SELECT t.endpoints FROM tenants t WHERE t.n = q.tenant), q.attached";
+/// Arrays: ?1 id, ?2 attempt, ?3 node, ?4 epoch (both null: nobody holds it), ?5 tenant. Answers with id, attempt and cancel
+/// request of those that are as they say, how many endpoints their tenants have, and whether the callbacks are to be read
+/// again.
+const LEAVE_QUEUE: &str = concat!(
+    "DELETE FROM job_queue q WHERE ",
+    sought!("$1"),
+    " AND ((q.id, q.attempt, COALESCE(q.node, 0), COALESCE(q.epoch, 0), q.tenant) IN (SELECT id, attempt, \
+     COALESCE(node, 0), COALESCE(epoch, 0), tenant FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], \
+     $5::bigint[]) AS u (id, attempt, node, epoch, tenant))) IS TRUE RETURNING q.id, q.attempt, q.cancel_at, \
+     (SELECT t.endpoints FROM tenants t WHERE t.n = q.tenant), q.attached"
+);
 
 /// Arrays: ?1 tenant, ?2 id; ?3 to ?4 their span. A statement of its own sees what was attached while the last one waited.
 const CALLBACKS: &str = "SELECT j.id, j.callbacks FROM UNNEST($1::bigint[], $2::bytea[]) AS u (tenant, id) \
@@ -57,7 +58,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     LEAVE_QUEUE,
     CALLBACKS,
     END_JOBS,
-    conclusion::INSERT_EVENTS,
+    conclusion::INSERT_DRAWN_EVENTS,
     conclusion::INSERT_DELIVERIES,
     conclusion::QUEUE_DELIVERIES,
     hearers::ASKING,
@@ -89,23 +90,46 @@ impl Verb for Finishes {
     }
 }
 
+/// One that left the queue, and what its row there said.
+pub(crate) struct Left {
+    /// Which of the batch.
+    place: usize,
+    canceled: Option<Timestamp>,
+    /// Its tenant has endpoints.
+    heard: bool,
+    /// A callback was added to it.
+    attached: bool,
+}
+
 /// Takes them out of the queue, if they are there as their guards say.
-pub(crate) async fn leave_queue(tx: &Transaction<'_>, commands: &[Finish]) -> Result<Vec<Row>, Fault> {
+pub(crate) async fn leave_queue(tx: &Transaction<'_>, commands: &[Finish]) -> Result<Vec<Left>, Fault> {
     let (mut ids, mut attempts, mut nodes, mut epochs, mut tenants) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for finish in commands {
+    let mut places = HashMap::with_capacity(commands.len());
+    for (place, finish) in commands.iter().enumerate() {
         let (attempt, fence) = match finish.guard {
             Guard::Held(JobHold { fence, attempt, .. }) => (attempt, Some(fence)),
             Guard::Queued { attempt } => (attempt, None),
         };
-        ids.push(Fixed(finish.job.id.to_bytes()));
+        let (id, attempt) = (finish.job.id.to_bytes(), i64::from(attempt));
+        places.insert((id, attempt), place);
+        ids.push(Fixed(id));
         tenants.push(finish.job.tenant.0);
-        attempts.push(i64::from(attempt));
+        attempts.push(attempt);
         nodes.push(fence.map(|fence| fence.node));
         epochs.push(fence.map(|fence| fence.epoch));
     }
-    let [least, most] = span(&ids);
-    tx.rows(LEAVE_QUEUE, &[&ids, &attempts, &nodes, &epochs, &tenants, &least, &most]).await
+    let mut left = Vec::with_capacity(commands.len());
+    for row in tx.rows(LEAVE_QUEUE, &[&ids, &attempts, &nodes, &epochs, &tenants]).await? {
+        let Some(place) = places.get(&(id_of(&row, 0)?, row.try_get(1)?)) else { continue };
+        left.push(Left {
+            place: *place,
+            canceled: row.try_get::<_, Option<i64>>(2)?.map(Timestamp::from_micros),
+            heard: row.try_get::<_, Option<i64>>(3)?.is_some_and(|endpoints| endpoints > 0),
+            attached: row.try_get::<_, Option<i64>>(4)?.is_some(),
+        });
+    }
+    Ok(left)
 }
 
 /// Ends those that left the queue, and commits.
@@ -113,17 +137,16 @@ pub(crate) async fn end(
     tx: &Transaction<'_>,
     effects: &mut Effects,
     commands: &[Finish],
-    left: &[Row],
+    left: &[Left],
 ) -> Result<Vec<Written>, Fault> {
     let mut written = vec![Written::LeaseLost; commands.len()];
     let attached = attached(tx, commands, left).await?;
     let mut endings = Vec::with_capacity(left.len());
-    for row in left {
-        let place = place_of(row)?;
-        let Some(finish) = commands.get(place) else { continue };
+    for left in left {
+        let finish = &commands[left.place];
         let later = attached.get(&finish.job.id.to_bytes()).map(String::as_str);
-        endings.push(Ends::of(finish, row, later)?);
-        written[place] = Written::Done;
+        endings.push(Ends::of(finish, left, later)?);
+        written[left.place] = Written::Done;
     }
     let (mut jobs, mut conclusion) = (EndedJobs::default(), Conclusion::default());
     let mut told = Vec::new();
@@ -137,28 +160,20 @@ pub(crate) async fn end(
     }
     let endpoints = hearers::asking(tx, &told).await?;
     hearers::deliver(tx, effects, &mut conclusion, &told, &endpoints, |_, _| false).await?;
-    tx.commit(async { tokio::try_join!(biased; jobs.update(tx), conclusion.insert(tx)) }).await?;
+    tx.commit(async { tokio::try_join!(biased; jobs.update(tx), conclusion.insert_drawn(tx)) }).await?;
     Ok(written)
-}
-
-fn place_of(row: &Row) -> Result<usize, Fault> {
-    Ok(usize::try_from(row.try_get::<_, i64>(0)? - 1).unwrap_or(usize::MAX))
 }
 
 /// The callbacks of those to whom one was attached, as they are now. Nothing is asked if there are none.
 async fn attached(
     tx: &Transaction<'_>,
     commands: &[Finish],
-    left: &[Row],
+    left: &[Left],
 ) -> Result<HashMap<[u8; 16], String>, Fault> {
     let (mut tenants, mut ids) = (Vec::new(), Vec::new());
-    for row in left {
-        if row.try_get::<_, Option<i64>>(4)?.is_some()
-            && let Some(finish) = commands.get(place_of(row)?)
-        {
-            tenants.push(finish.job.tenant.0);
-            ids.push(Fixed(finish.job.id.to_bytes()));
-        }
+    for finish in left.iter().filter(|left| left.attached).map(|left| &commands[left.place]) {
+        tenants.push(finish.job.tenant.0);
+        ids.push(Fixed(finish.job.id.to_bytes()));
     }
     if ids.is_empty() {
         return Ok(HashMap::new());
@@ -179,11 +194,10 @@ struct Ends<'c> {
 }
 
 impl<'c> Ends<'c> {
-    fn of(finish: &'c Finish, row: &Row, later: Option<&str>) -> Result<Self, Fault> {
+    fn of(finish: &'c Finish, left: &Left, later: Option<&str>) -> Result<Self, Fault> {
         let Finish { job, ended, event, links, .. } = finish;
-        let canceled = row.try_get::<_, Option<i64>>(1)?.map(Timestamp::from_micros);
-        let callbacks = reread(job, later.map_or_else(|| row.try_get(2), Ok)?)?;
-        let heard = row.try_get::<_, Option<i64>>(3)?.is_some_and(|endpoints| endpoints > 0);
+        let Left { canceled, heard, .. } = *left;
+        let callbacks = later.map_or_else(|| Ok(job.callbacks.clone()), |text| reread(job, text))?;
         if canceled == job.cancel_requested_at {
             return Ok(Self {
                 finish,

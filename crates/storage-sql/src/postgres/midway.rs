@@ -5,7 +5,7 @@ use storage::{Announce, JobHold, Requeue, Written};
 use tokio_postgres::Row;
 
 use super::{
-    columns::{Fixed, span},
+    columns::{Fixed, sought, span},
     conclusion::{self, Conclusion},
     fault::Fault,
     finish::{bad_row, reread},
@@ -19,14 +19,18 @@ use crate::{address::Occasion, effects::Effects};
 
 /// Arrays: ?1 id, ?2 node, ?3 epoch, ?4 attempt, ?5 due, ?6 attempts given back; ?7 to ?8 the span of the ids. Who was asked to stop is due at once.
 /// Answers with place, lane, due, expiry and task.
-const REQUEUE: &str = "WITH q AS (UPDATE job_queue q SET node = NULL, epoch = NULL, \
+const REQUEUE: &str = concat!(
+    "WITH q AS (UPDATE job_queue q SET node = NULL, epoch = NULL, \
      due_at = LEAST(u.due, COALESCE(q.cancel_at, u.due)), \
      started_at = CASE WHEN q.attempt > u.back THEN q.started_at END, attempt = q.attempt - u.back, progress = NULL \
      FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) WITH ORDINALITY \
      AS u (id, node, epoch, attempt, due, back, place) WHERE q.id = u.id AND q.node = u.node AND q.epoch = u.epoch \
-     AND q.attempt = u.attempt RETURNING u.place, q.lane, q.due_at, q.expires_at, q.tenant, q.id) \
+     AND q.attempt = u.attempt AND ",
+    sought!("$1"),
+    " RETURNING u.place, q.lane, q.due_at, q.expires_at, q.tenant, q.id) \
      SELECT q.place, q.lane, q.due_at, q.expires_at, j.task FROM q CROSS JOIN LATERAL \
-     (SELECT task FROM jobs WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $7 AND $8 OFFSET 0) j";
+     (SELECT task FROM jobs WHERE tenant = q.tenant AND id = q.id AND id BETWEEN $7 AND $8 OFFSET 0) j"
+);
 
 pub(crate) struct Requeues;
 

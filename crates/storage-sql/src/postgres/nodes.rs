@@ -29,7 +29,7 @@ pub(crate) use now;
 const TELL_FLEET: &str = r#"SELECT pg_notify('ringback', '{"fleet":true}')"#;
 
 /// ?1 node. Waits for what this node began before it lost its lease: from now on none of that is committed.
-const BEGIN_ANEW: &str = "SELECT 1 FROM nodes WHERE id = $1 FOR UPDATE";
+const BEGIN_ANEW: &str = "SELECT 1 FROM fences WHERE node = $1 FOR UPDATE";
 
 /// ?1 lease, ?2 node or null for one that was never here, ?3 epoch, ?4 name, ?5 version, ?6 steps of the schema.
 const JOIN: &str = concat!(
@@ -39,6 +39,10 @@ const JOIN: &str = concat!(
     " AS now) n ON CONFLICT (id) DO UPDATE SET epoch = GREATEST(nodes.epoch + 1, EXCLUDED.epoch), \
      lease_until = EXCLUDED.lease_until, takes = 1, holds = '{}' RETURNING id, epoch"
 );
+
+/// ?1 node, ?2 epoch.
+const STAND_ANEW: &str = "INSERT INTO fences (node, epoch) VALUES ($1, $2) \
+     ON CONFLICT (node) DO UPDATE SET epoch = EXCLUDED.epoch";
 
 /// What [`read`] reads.
 macro_rules! node_columns {
@@ -131,7 +135,7 @@ pub(crate) struct Joins;
 impl Verb for Joins {
     type Command = Joining;
     type Answer = Fence;
-    const STATEMENTS: &'static [&'static str] = &[BEGIN_ANEW, JOIN, IS_UNFINISHED, TELL_FLEET];
+    const STATEMENTS: &'static [&'static str] = &[BEGIN_ANEW, JOIN, STAND_ANEW, IS_UNFINISHED, TELL_FLEET];
 
     async fn write(
         tx: &Transaction<'_>,
@@ -152,6 +156,7 @@ impl Verb for Joins {
             let row = tx.begin(join).await?;
             let row = row.ok_or_else(|| StorageError::refused("the node's row was not made"))?;
             let fence = Fence { node: row.try_get(0)?, epoch: row.try_get(1)? };
+            tx.execute(STAND_ANEW, &[&fence.node, &fence.epoch]).await?;
             // After this node's row: either the copy that begins sees that, or it is seen here.
             if tx.row(IS_UNFINISHED, &[]).await?.is_some_and(|row| row.get(0)) {
                 return Err(StorageError::refused(UNFINISHED).into());

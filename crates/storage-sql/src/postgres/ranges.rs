@@ -247,10 +247,13 @@ async fn first(client: &Client, sql: &str) -> std::result::Result<Option<String>
     }))
 }
 
-/// Its tables, as the others are. Those of somebody who got no further are in nobody's way.
+/// Its tables, as the default ones are. Those of somebody who got no further are in nobody's way.
 fn prepared(Range { n, .. }: &Range) -> String {
     let tables = TABLES.map(|table| {
-        format!("DROP TABLE IF EXISTS {table}_{n}; CREATE TABLE {table}_{n} (LIKE {table} INCLUDING ALL); ")
+        let options = if table == "deliveries" { " WITH (fillfactor = 50)" } else { "" };
+        format!(
+            "DROP TABLE IF EXISTS {table}_{n}; CREATE TABLE {table}_{n} (LIKE {table} INCLUDING ALL){options}; "
+        )
     });
     tables.concat()
 }

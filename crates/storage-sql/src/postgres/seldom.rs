@@ -13,7 +13,7 @@ use domain::{
 use storage::{Cancel, Canceled, DeliveryHold, Resent, Wake, Written};
 
 use super::{
-    columns::Fixed,
+    columns::{Fixed, sought},
     fault::Fault,
     finish::{self, leave_queue},
     line::Verb,
@@ -166,12 +166,16 @@ async fn resend(
 
 /// Arrays: ?1 id, ?2 node, ?3 epoch, ?4 attempt: their attempts never opened, and none is a
 /// probe any more. Answers with ids, lanes and due times.
-const PUT_BACK: &str = "WITH back AS MATERIALIZED (SELECT q.id FROM delivery_queue q \
+const PUT_BACK: &str = concat!(
+    "WITH back AS MATERIALIZED (SELECT q.id FROM delivery_queue q \
      JOIN UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (id, node, epoch, attempt) \
-     ON q.id = u.id AND q.node = u.node AND q.epoch = u.epoch AND q.attempt = u.attempt ORDER BY q.id FOR UPDATE OF q) \
+     ON q.id = u.id AND q.node = u.node AND q.epoch = u.epoch AND q.attempt = u.attempt AND ",
+    sought!("$1"),
+    " ORDER BY q.id FOR UPDATE OF q) \
      UPDATE delivery_queue q SET node = NULL, epoch = NULL, started_at = NULL, attempt = q.attempt - 1, \
-     trigger = CASE WHEN q.trigger = 1 THEN 0 ELSE q.trigger END FROM back \
-     WHERE q.id = back.id RETURNING q.id, q.lane, q.due_at";
+     trigger = CASE WHEN q.trigger = 1 THEN 0 ELSE q.trigger END \
+     WHERE q.id = ANY (ARRAY(SELECT id FROM back)) RETURNING q.id, q.lane, q.due_at"
+);
 
 pub(crate) struct PutBacks;
 

@@ -1,5 +1,7 @@
 //! Ends of attempts: who still holds what it settles, then the attempts and what comes next, for a whole batch.
 
+use std::collections::HashMap;
+
 use domain::{
     delivery::{Next, Reason, Status},
     time::Timestamp,
@@ -9,29 +11,36 @@ use tokio_postgres::Row;
 
 use super::{
     aftermath::{self, Aftermath},
-    columns::{Fixed, Id},
+    columns::{Fixed, Id, sought},
     conclusion,
     fault::Fault,
     hearers,
     line::{MANY, Verb},
     payload::INSERT_PAYLOADS,
+    submit::id_of,
     transaction::{STAND, Transaction},
 };
 use crate::{cold, effects::Effects};
 
-/// Arrays: ?1 id, ?2 node, ?3 epoch, ?4 attempt, ?5 place. Answers with the places of those that were held so, and with
-/// how many endpoints their tenants have.
-const LEAVE_QUEUE: &str = "DELETE FROM delivery_queue q USING UNNEST($1::bytea[], $2::bigint[], $3::bigint[], \
-     $4::bigint[], $5::bigint[]) AS u (id, node, epoch, attempt, place) WHERE q.id = u.id AND q.node = u.node \
-     AND q.epoch = u.epoch AND q.attempt = u.attempt \
-     RETURNING u.place, (SELECT t.endpoints FROM tenants t WHERE t.n = q.tenant)";
+/// Arrays: ?1 id, ?2 node, ?3 epoch, ?4 attempt. Answers with id and attempt of those that were held so, and with how many
+/// endpoints their tenants have.
+const LEAVE_QUEUE: &str = concat!(
+    "DELETE FROM delivery_queue q WHERE ",
+    sought!("$1"),
+    " AND ((q.id, q.node, q.epoch, q.attempt) IN (SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], \
+     $4::bigint[]))) IS TRUE RETURNING q.id, q.attempt, (SELECT t.endpoints FROM tenants t WHERE t.n = q.tenant)"
+);
 
-/// The same, and: ?6 due, ?7 steps, ?8 since, ?9 outcome, ?10 not before.
-const WAIT_AGAIN: &str = "UPDATE delivery_queue q SET node = NULL, epoch = NULL, started_at = NULL, due_at = u.due, \
+/// The same, and: ?5 due, ?6 steps, ?7 since, ?8 outcome, ?9 not before. Answers with id and attempt.
+const WAIT_AGAIN: &str = concat!(
+    "UPDATE delivery_queue q SET node = NULL, epoch = NULL, started_at = NULL, due_at = u.due, \
      steps = u.steps, since = u.since, trigger = 0, last_outcome = u.outcome, not_before = u.floor FROM UNNEST($1::bytea[], $2::bigint[], \
-     $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[]) \
-     AS u (id, node, epoch, attempt, place, due, steps, since, outcome, floor) WHERE q.id = u.id AND q.node = u.node \
-     AND q.epoch = u.epoch AND q.attempt = u.attempt RETURNING u.place, CAST(NULL AS BIGINT)";
+     $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]) \
+     AS u (id, node, epoch, attempt, due, steps, since, outcome, floor) WHERE q.id = u.id AND q.node = u.node \
+     AND q.epoch = u.epoch AND q.attempt = u.attempt AND ",
+    sought!("$1"),
+    " RETURNING q.id, q.attempt, CAST(NULL AS BIGINT)"
+);
 
 /// Arrays in the order of the columns.
 const INSERT_ATTEMPTS: &str = "INSERT INTO attempts (tenant, delivery, number, trigger, started_at, ended_at, outcome, \
@@ -83,8 +92,11 @@ impl Verb for Settlements {
         commands: &[Settle],
     ) -> Result<Vec<Written>, Fault> {
         let (mut again, mut over) = (Held::default(), Held::default());
-        for (place, settle) in (0..).zip(commands) {
-            if matches!(settle.next, Next::Again { .. }) { &mut again } else { &mut over }.add(place, settle);
+        let mut places = HashMap::with_capacity(commands.len());
+        for (place, settle) in commands.iter().enumerate() {
+            let hold = &settle.hold;
+            places.insert((hold.delivery.to_bytes(), i64::from(hold.attempt)), place);
+            if matches!(settle.next, Next::Again { .. }) { &mut again } else { &mut over }.add(settle);
         }
         let (left, waiting) =
             tx.begin(async { tokio::try_join!(biased; over.leave(tx), again.wait(tx)) }).await?;
@@ -92,13 +104,13 @@ impl Verb for Settlements {
         let (mut attempts, mut ended) = (Attempts::default(), Ended::default());
         let (mut settled, mut heard) = (Vec::new(), Vec::new());
         for row in left.iter().chain(&waiting) {
-            let place = usize::try_from(row.try_get::<_, i64>(0)?).unwrap_or(usize::MAX);
-            let Some(settle) = commands.get(place) else { continue };
-            written[place] = Written::Done;
+            let Some(place) = places.get(&(id_of(row, 0)?, row.try_get(1)?)) else { continue };
+            let settle = &commands[*place];
+            written[*place] = Written::Done;
             attempts.add(settle)?;
             ended.add(settle);
             settled.push(settle);
-            if settle.dead_letter.is_some() && row.try_get::<_, Option<i64>>(1)?.is_some_and(|n| n > 0) {
+            if settle.dead_letter.is_some() && row.try_get::<_, Option<i64>>(2)?.is_some_and(|n| n > 0) {
                 heard.push(settle);
             }
             if let Next::Again { due, .. } = settle.next {
@@ -121,7 +133,6 @@ struct Held {
     node: Vec<i64>,
     epoch: Vec<i64>,
     attempt: Vec<i64>,
-    place: Vec<i64>,
     due: Vec<i64>,
     steps: Vec<i64>,
     since: Vec<i64>,
@@ -130,13 +141,12 @@ struct Held {
 }
 
 impl Held {
-    fn add(&mut self, place: i64, settle: &Settle) {
+    fn add(&mut self, settle: &Settle) {
         let hold = &settle.hold;
         self.id.push(Fixed(hold.delivery.to_bytes()));
         self.node.push(hold.fence.node);
         self.epoch.push(hold.fence.epoch);
         self.attempt.push(hold.attempt.into());
-        self.place.push(place);
         if let Next::Again { due, progress } = settle.next {
             self.due.push(due.micros());
             self.steps.push(progress.steps.into());
@@ -150,7 +160,7 @@ impl Held {
         if self.id.is_empty() {
             return Ok(Vec::new());
         }
-        tx.rows(LEAVE_QUEUE, &[&self.id, &self.node, &self.epoch, &self.attempt, &self.place]).await
+        tx.rows(LEAVE_QUEUE, &[&self.id, &self.node, &self.epoch, &self.attempt]).await
     }
 
     async fn wait(&self, tx: &Transaction<'_>) -> Result<Vec<Row>, Fault> {
@@ -164,7 +174,6 @@ impl Held {
                 &self.node,
                 &self.epoch,
                 &self.attempt,
-                &self.place,
                 &self.due,
                 &self.steps,
                 &self.since,

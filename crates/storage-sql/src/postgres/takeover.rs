@@ -21,16 +21,22 @@ use super::{
 use crate::effects::Effects;
 
 /// Nodes whose lease is over. One that still commits something keeps its row until the next sweep.
-const DEAD: &str =
-    concat!("SELECT id FROM nodes WHERE lease_until <= ", now!(), " ORDER BY id FOR UPDATE SKIP LOCKED");
+const DEAD: &str = concat!(
+    "SELECT n.id FROM nodes n JOIN fences f ON f.node = n.id WHERE n.lease_until <= ",
+    now!(),
+    " ORDER BY n.id \
+     FOR UPDATE SKIP LOCKED"
+);
 
 /// ?1 nodes: from now on none of them is renewed, or writes its mark.
-const GIVE_UP: &str = "UPDATE nodes SET lease_until = 0 WHERE id = ANY ($1::bigint[])";
+const GIVE_UP: &str = "WITH f AS (UPDATE fences SET epoch = 0 WHERE node = ANY ($1::bigint[])) \
+     UPDATE nodes SET lease_until = 0 WHERE id = ANY ($1::bigint[])";
 
 /// ?1 nodes. A row that somebody else has locked is freed by a later sweep; until then its node is remembered.
-const FORGET: &str = "DELETE FROM nodes n WHERE n.id = ANY ($1::bigint[]) \
+const FORGET: &str = "WITH n AS (DELETE FROM nodes n WHERE n.id = ANY ($1::bigint[]) \
      AND NOT EXISTS (SELECT 1 FROM job_queue q WHERE q.node = n.id) \
-     AND NOT EXISTS (SELECT 1 FROM delivery_queue q WHERE q.node = n.id)";
+     AND NOT EXISTS (SELECT 1 FROM delivery_queue q WHERE q.node = n.id) RETURNING n.id) \
+     DELETE FROM fences f USING n WHERE f.node = n.id";
 
 /// Which rows are free: of these nodes, and of this one from before it joined again; or of one in one epoch but for
 /// those it holds.

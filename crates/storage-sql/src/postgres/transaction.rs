@@ -22,10 +22,10 @@ pub(crate) struct Transaction<'s> {
     committing: Cell<bool>,
 }
 
-/// ?1 node, ?2 epoch. Whoever writes its mark into rows holds its own node row meanwhile, which a takeover must have
-/// alone: so either the takeover waits for this commit, or the row is gone or given up and this stops (it divides by no rows).
+/// ?1 node, ?2 epoch. Whoever writes its mark into rows holds its fence meanwhile, which a takeover must have alone: so either
+/// the takeover waits for this commit, or the fence is gone or given up and this stops (it divides by no rows).
 pub(crate) const STAND: &str = "SELECT 1 / count(*) FROM \
-     (SELECT 1 FROM nodes WHERE id = $1 AND epoch = $2 AND lease_until <> 0 FOR KEY SHARE) n";
+     (SELECT 1 FROM fences WHERE node = $1 AND epoch = $2 FOR KEY SHARE) f";
 
 impl<'s> Transaction<'s> {
     pub(crate) fn new(session: &'s Session, hub: &'s Hub) -> Self {

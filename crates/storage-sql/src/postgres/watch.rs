@@ -34,7 +34,7 @@ pub(crate) const CANCELS: &str = "SELECT id FROM job_queue WHERE node = $1 AND c
 
 /// ?1 jobs: how each stands; without an attempt it has ended.
 pub(crate) const AWAITED: &str = "SELECT u.id, q.attempt, q.node, q.cancel_at FROM UNNEST($1::bytea[]) u (id) \
-     LEFT JOIN job_queue q ON q.id = u.id";
+     LEFT JOIN LATERAL (SELECT attempt, node, cancel_at FROM job_queue WHERE id = u.id OFFSET 0) q ON TRUE";
 
 pub(crate) const STATEMENTS: &[&str] =
     &[TELL, CANCELS, AWAITED, cold::JOB_LANES, cold::DELIVERY_LANES, cold::WAITING, cold::HEARING];

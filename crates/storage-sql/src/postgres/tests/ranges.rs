@@ -64,6 +64,21 @@ fn ranges(url: &str) -> String {
     Cluster::shared().sql(name(url), sql).trim().to_owned()
 }
 
+#[tokio::test]
+async fn a_range_is_stored_as_the_default_tables_are() {
+    let url = database(Cluster::shared()).await;
+    let _engine = filled(&url).await;
+    let options = |suffix: &str| {
+        let sql = format!(
+            "SELECT string_agg(regexp_replace(relname, '_[^_]*$', '') || ' ' || reloptions::text, ', ' ORDER BY relname) \
+             FROM pg_class WHERE relkind = 'r' AND relispartition AND relname LIKE '%\\_{suffix}'"
+        );
+        Cluster::shared().sql(name(&url), &sql).trim().to_owned()
+    };
+    assert_eq!(options("1"), "deliveries {fillfactor=50}");
+    assert_eq!(options("1"), options("rest"));
+}
+
 /// Rows that are deleted stay on the disk for as long as somebody may still see them; a table that is dropped does not.
 #[tokio::test]
 async fn a_range_is_given_back_while_a_transaction_stays_open() {
@@ -135,7 +150,7 @@ async fn a_role_that_may_not_make_tables_does_without_ranges() {
     engine.submit_one(1).await;
 }
 
-/// A plan that looks at every range costs a millisecond for each of them.
+/// Those that are not looked at are left out when the statement begins. A plan that looks at every range costs a millisecond for each of them.
 #[tokio::test]
 async fn what_is_hot_plans_for_one_range() {
     let url = database(Cluster::shared()).await;
@@ -144,7 +159,7 @@ async fn what_is_hot_plans_for_one_range() {
         engine.drop_old(KEPT, after(DAY * day)).await.unwrap();
     }
     assert_eq!(ranges(&url), "1 2 3 4 5 6 7 8");
-    let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
+    let client = super::plans::keeping(&url).await;
     let hot = [
         submit::Submissions::STATEMENTS,
         claims::ClaimJobs::STATEMENTS,
@@ -160,14 +175,15 @@ async fn what_is_hot_plans_for_one_range() {
         let plan = super::plans::plan_for_samples(&client, &super::super::reads::for_postgres(sql)).await;
         for table in ["jobs", "events", "deliveries", "attempts", "payload"] {
             let prefix = format!("{table}_");
-            let words = plan.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            let parts: BTreeSet<_> = words
-                .filter_map(|word| word.strip_prefix(&*prefix))
+            // What follows is what the statement calls it, which may be the name of another.
+            let tables = plan.split(" on ").skip(1).filter_map(|rest| rest.split_whitespace().next());
+            let parts: BTreeSet<_> = tables
+                .filter_map(|table| table.strip_prefix(&*prefix))
                 .filter(|part| *part == "rest" || part.parse::<u32>().is_ok())
                 .collect();
             seen += parts.len();
             assert!(parts.len() <= 1, "{parts:?} of {table} in {sql}\n{plan}");
         }
     }
-    assert!(seen > 8, "{seen}");
+    assert!(seen > 7, "{seen}");
 }
