@@ -144,6 +144,10 @@ fn sample(kind: &Type) -> &'static str {
     }
 }
 
+/// For this batch alone, and as it is kept.
+const MODES: [&str; 2] =
+    ["SET plan_cache_mode = force_custom_plan", "SET plan_cache_mode = force_generic_plan"];
+
 /// A queue that was empty when statistics were taken, and filled up since.
 const FILLED_UP: &str = "ANALYZE; INSERT INTO job_queue (id, tenant, lane, due_at, attempt) \
      SELECT decode(md5(n::text), 'hex'), 1, 16, n, 0 FROM generate_series(1, 30000) n; \
@@ -155,7 +159,8 @@ async fn queues_are_sought_whatever_statistics_say() {
     let url = database(Cluster::shared()).await;
     Cluster::shared().sql(super::name(&url), FILLED_UP);
     let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
-    for sql in hot() {
+    for (mode, sql) in MODES.iter().flat_map(|mode| hot().into_iter().map(move |sql| (mode, sql))) {
+        client.batch_execute(mode).await.unwrap();
         let plan = plan_for_samples(&client, &sql).await;
         let lines: Vec<&str> = plan.lines().collect();
         for (n, line) in lines.iter().enumerate() {
@@ -187,14 +192,11 @@ async fn a_batch_is_joined_by_key_however_wide_its_span() {
     let url = database(Cluster::shared()).await;
     let some =
         "SELECT string_agg(format('%L', id), ',') FROM (SELECT id FROM ids ORDER BY n % 60, n LIMIT 500) i";
-    for known in [false, true] {
-        if known {
-            Cluster::shared().sql(super::name(&url), "ANALYZE");
-        } else {
-            Cluster::shared().sql(super::name(&url), BUSY);
-        }
+    for (change, mode) in [(BUSY, MODES[0]), ("", MODES[1]), ("ANALYZE", MODES[0]), ("", MODES[1])] {
+        Cluster::shared().sql(super::name(&url), change);
         let ids = Cluster::shared().sql(super::name(&url), some);
         let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
+        client.batch_execute(mode).await.unwrap();
         let hot = [
             claims::ClaimJobs::STATEMENTS,
             claims::ClaimDeliveries::STATEMENTS,
