@@ -262,6 +262,12 @@ impl Desk {
         self.lanes.claimed(ask, got, next_due);
     }
 
+    /// The same after a claim that failed, picked then.
+    pub(crate) fn refused(&mut self, ask: &Ask, picked_at: Timestamp) {
+        let again = Some(picked_at).filter(|_| self.serves(ask.lane));
+        self.lanes.refused(ask, again);
+    }
+
     /// True if the lanes are to be read now.
     pub(crate) fn begin_reading_lanes(&mut self, now: Timestamp) -> bool {
         self.read_lanes.take_if(|at| *at <= now).is_some()

@@ -325,7 +325,7 @@ impl Dispatcher {
                 tracing::warn!(%error, "claim_refused");
                 let mut desk = self.desk();
                 for ask in asks {
-                    desk.claimed(ask, 0, Some(picked_at));
+                    desk.refused(ask, picked_at);
                 }
                 desk.claim_after = Some(self.clock.now() + self.patience(0));
                 return;

@@ -159,7 +159,7 @@ impl Executor {
                 self.storage_failed("claim", &error);
                 let again = self.now() + pause(CLAIM_AGAIN, self.dice().roll());
                 for ask in &asks {
-                    state.lanes.claimed(ask, 0, Some(again));
+                    state.lanes.refused(ask, Some(again));
                 }
             }
         }

@@ -56,7 +56,8 @@ struct State {
     turn: Turn,
     /// The number of the ask that is out.
     asked: Option<u64>,
-    /// The last claim brought as many as were asked for, and left more that are due: there are older ones than what comes now.
+    /// The last claim brought as many as were asked for and left more that are due, or could bring none of them: there are
+    /// older ones than what comes now.
     behind: bool,
     place: Place,
 }
@@ -380,13 +381,21 @@ impl Lanes {
             state.gate.probe_again(self.now);
         }
         state.asked = None;
-        state.behind = unused == 0 && next_due.is_some_and(|due| due <= self.now);
+        // What brought none at all found them locked.
+        state.behind = (unused == 0 || got == 0) && next_due.is_some_and(|due| due <= self.now);
         state.in_hand -= unused;
         state.return_tokens(unused);
         self.in_hand -= unused;
         state.touch(next_due);
         self.put(ask.lane);
         self.release();
+    }
+
+    pub(super) fn refused(&mut self, ask: &Ask, again: Option<Timestamp>) {
+        self.claimed(ask, 0, again);
+        if let Some(state) = self.lanes.get_mut(&ask.lane) {
+            state.behind = true;
+        }
     }
 
     pub(super) fn send(&mut self, lane: Lane, probe: bool) -> bool {

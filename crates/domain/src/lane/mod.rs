@@ -144,10 +144,15 @@ impl Lanes {
 
     /// What became of an ask: `got` rows were claimed, and the lane's next row that nobody has is due at `next_due`.
     /// Gives back the slots that were not used. `next_due` is the truth unless the lane was touched since the pick;
-    /// then the earlier of both is. After a claim that failed, that is 0 and the time it was picked at: the lane is due
-    /// as before, and how long to leave a failing storage alone is for the caller to say.
+    /// then the earlier of both is.
     pub fn claimed(&mut self, ask: &Ask, got: u32, next_due: Option<Timestamp>) {
         self.group(ask.group).claimed(ask, got, next_due);
+    }
+
+    /// The claim failed: the lane is due as before, at the time it was picked at or when it may be tried `again`. Until one has
+    /// succeeded nothing of it is born claimed.
+    pub fn refused(&mut self, ask: &Ask, again: Option<Timestamp>) {
+        self.group(ask.group).refused(ask, again);
     }
 
     /// May one more of what is in hand of this lane go out? True takes one of its cap, until [`Lanes::heard`]. While its

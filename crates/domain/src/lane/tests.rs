@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod order;
 mod shares;
 mod world;
 
@@ -70,6 +71,26 @@ fn a_claim_that_is_out_keeps_nothing_from_being_born_claimed() {
     lanes.claimed(&ask, 1, Some(t(0)));
     assert_eq!(asked(&lanes.pick(t(1), 1)), [(a, 1)], "out again, with slots left over");
     assert!(!lanes.reserve(a, ALL, t(1)), "there are older ones than it");
+}
+
+/// While claims alone are refused, what they were to bring does not wait for all that comes meanwhile.
+#[test]
+fn nothing_overtakes_what_a_claim_could_not_bring() {
+    let a = lane(1, 5);
+    for again in [0, 9] {
+        let mut lanes = lanes(CAPS, 100);
+        lanes.touch(a, ALL, t(0));
+        let ask = lanes.pick(t(0), 1).remove(0);
+        lanes.claimed(&ask, 1, Some(t(0)));
+        let ask = lanes.pick(t(0), 1).remove(0);
+        assert!(!lanes.reserve(a, ALL, t(0)), "there are older ones");
+        lanes.refused(&ask, Some(t(again)));
+        assert!(!lanes.reserve(a, ALL, t(0)), "there still are");
+        let ask = lanes.pick(t(9), 2).remove(0);
+        assert!(!lanes.reserve(a, ALL, t(9)), "and while they are asked for again");
+        lanes.claimed(&ask, 1, None);
+        assert!(lanes.reserve(a, ALL, t(9)), "that was the last");
+    }
 }
 
 #[test]

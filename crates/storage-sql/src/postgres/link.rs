@@ -11,7 +11,7 @@ use tokio_postgres::{
 
 use super::{
     fault::{Fault, words},
-    plans::{DISCARD, KEEP, Plans},
+    plans::Plans,
     reads::for_postgres,
     session::Bounds,
     tls::Tls,
@@ -132,11 +132,6 @@ impl Address {
             return Ok(Session { client, address, prepared: HashMap::new(), plans: None, backend: None });
         }
         client.batch_execute(&self.bounds.session()).await?;
-        let mut plans = None;
-        if self.keeps_plans {
-            client.batch_execute(KEEP).await?;
-            plans = Some(Plans::new(Instant::now()));
-        }
         // A server, role or database may have it off; what was answered must be there after a crash.
         let setting: String = client.query_one("SHOW synchronous_commit", &[]).await?.get(0);
         if setting == "off" || setting == "local" {
@@ -153,6 +148,7 @@ impl Address {
             prepared.insert(*sql, client.prepare(&for_postgres(sql)).await?);
         }
         let backend = Some(Backend { pid: backend.get(0), started: backend.get(1) });
+        let plans = self.keeps_plans.then(|| Plans::new(Instant::now()));
         Ok(Session { client, address, prepared, plans, backend })
     }
 }
@@ -220,9 +216,8 @@ impl Session {
             true => self.address.bounds.begin_pooled(),
             false => "BEGIN".to_owned(),
         };
-        if self.plans.as_ref().is_some_and(|plans| plans.are_over(Instant::now())) {
-            begin.push_str("; ");
-            begin.push_str(DISCARD);
+        if let Some(plans) = &self.plans {
+            begin.push_str(plans.begin(Instant::now()));
         }
         if hurry {
             begin.push_str(&format!("; SET LOCAL lock_timeout = '{}ms'", HURRY.as_millis()));

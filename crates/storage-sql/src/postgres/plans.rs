@@ -1,7 +1,8 @@
-//! For how long a plan is kept. To make one each time a statement runs takes a fifth of the database's time, and a third
-//! where two nodes share the load. To keep it for good is worse: made when a queue was empty, it walks that queue from end
-//! to end for each row of a batch once it is full (10 s a batch with 60,000 deliveries, seen). So it is made anew before
-//! the tables can have grown much.
+//! For how long a plan is kept. To make one each time a statement runs takes a fifth of the database's time under load, and
+//! a third where two nodes share it. To keep it for good is worse: made when a queue was empty, it walks that queue from
+//! end to end for each row of a batch once it is full (10 s a batch with 60,000 deliveries, seen). So it is made anew before
+//! the tables can have grown much. And one that is kept is for every range of history there is: with ten of them it takes as
+//! long to make as ten of its runs do, where one for this batch alone looks at one range. At a light load none is kept.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,17 +11,20 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Plans are for any parameters, and are kept.
-pub(super) const KEEP: &str = "SET plan_cache_mode = force_generic_plan";
+/// How a transaction begins that makes plans to keep: statements stay prepared.
+const ANEW: &str = "; DISCARD PLANS; SET LOCAL plan_cache_mode = force_generic_plan";
 
-/// Drops what was planned; statements stay prepared.
-pub(super) const DISCARD: &str = "DISCARD PLANS";
+/// How one begins that uses them, and makes those that it misses.
+const KEPT: &str = "; SET LOCAL plan_cache_mode = force_generic_plan";
 
-/// Transactions that one plan serves at most. After a silence the first serves one, the next two, and so on.
-const MOST: u32 = 32;
+/// Transactions that one plan serves at most.
+const MOST: u32 = 256;
 
 /// A plan older than this is of other times.
 const OLD: Duration = Duration::from_secs(1);
+
+/// Transactions in that time from which on plans are kept.
+const MANY: u32 = 16;
 
 /// The plans of one session.
 #[derive(Debug)]
@@ -28,28 +32,42 @@ pub(super) struct Plans(Mutex<Kept>);
 
 #[derive(Debug)]
 struct Kept {
-    made: Instant,
-    serve: u32,
+    /// Transactions are counted since then.
+    since: Instant,
+    begun: u32,
+    /// There are or were many of them.
+    many: bool,
+    /// So many more are served by what was planned.
     left: u32,
 }
 
 impl Plans {
     /// Of a session that has run nothing.
     pub(super) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Kept { made: now, serve: 1, left: 1 }))
+        Self(Mutex::new(Kept { since: now, begun: 0, many: false, left: 0 }))
     }
 
-    /// Another transaction begins: true if it is to make its own.
-    pub(super) fn are_over(&self, now: Instant) -> bool {
+    /// Another transaction begins: what it says of plans behind `BEGIN`. Nothing: each of its statements makes its own.
+    pub(super) fn begin(&self, now: Instant) -> &'static str {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = now.duration_since(kept.made) >= OLD;
-        if !old && kept.left > 0 {
-            kept.left -= 1;
-            return false;
+        let past = now.duration_since(kept.since);
+        if past >= OLD {
+            let many = kept.begun > MANY && past < OLD * 2;
+            *kept = Kept { since: now, begun: 0, many, left: 0 };
         }
-        let serve = if old { 1 } else { (kept.serve * 2).min(MOST) };
-        *kept = Kept { made: now, serve, left: serve - 1 };
-        true
+        kept.begun += 1;
+        kept.many |= kept.begun > MANY;
+        match (kept.many, kept.left) {
+            (false, _) => "",
+            (true, 0) => {
+                kept.left = MOST - 1;
+                ANEW
+            }
+            (true, _) => {
+                kept.left -= 1;
+                KEPT
+            }
+        }
     }
 }
 
@@ -57,23 +75,31 @@ impl Plans {
 mod tests {
     use super::*;
 
-    #[test]
-    fn plans_serve_longer_while_there_is_no_silence() {
-        let now = Instant::now();
-        let plans = Plans::new(now);
-        let made = |count: u32, at| (0..count).filter(|_| plans.are_over(at)).count();
-        assert_eq!(made(1, now), 0, "nothing was planned yet");
-        assert_eq!(made(2 + 4 + 8 + 16 + 32, now), 5);
-        assert_eq!(made(64, now), 2);
-        assert_eq!(made(2, now), 1);
-        assert_eq!(made(1 + 2 + 4, now + OLD), 3, "after a silence as after the beginning");
+    /// How so many transactions begin.
+    fn begun(plans: &Plans, count: u32, at: Instant) -> [usize; 3] {
+        let begun: Vec<_> = (0..count).map(|_| plans.begin(at)).collect();
+        ["", ANEW, KEPT].map(|how| begun.iter().filter(|begin| **begin == how).count())
     }
 
     #[test]
-    fn plans_are_of_no_other_times() {
+    fn plans_are_kept_while_there_are_many_transactions() {
         let now = Instant::now();
         let plans = Plans::new(now);
-        assert!(!plans.are_over(now));
-        assert!((1..4).all(|n| plans.are_over(now + OLD * n)));
+        assert_eq!(begun(&plans, 16, now), [16, 0, 0]);
+        assert_eq!(begun(&plans, 2 * MOST, now), [0, 2, 2 * MOST as usize - 2]);
+        assert_eq!(begun(&plans, 1, now), [0, 1, 0]);
+        assert_eq!(
+            begun(&plans, MOST, now + OLD),
+            [0, 1, MOST as usize - 1],
+            "no plan is of the second before"
+        );
+        assert_eq!(begun(&plans, 17, now + OLD * 3), [16, 1, 0], "after a silence as after the beginning");
+    }
+
+    #[test]
+    fn at_a_light_load_none_is_kept() {
+        let now = Instant::now();
+        let plans = Plans::new(now);
+        assert!((0..9).all(|n| begun(&plans, 16, now + OLD * n) == [16, 0, 0]));
     }
 }

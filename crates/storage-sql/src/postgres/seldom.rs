@@ -10,7 +10,7 @@ use domain::{
     task::TaskName,
     time::Timestamp,
 };
-use storage::{Cancel, Canceled, DeliveryHold, Resent, Wake, Written};
+use storage::{Cancel, Canceled, DeliveryHold, Resent, StorageError, Wake, Written};
 
 use super::{
     columns::{Fixed, sought},
@@ -212,12 +212,13 @@ impl Verb for PutBacks {
 }
 
 /// ?1 lane, ?2 now, ?3 trigger, ?4 limit: what waits for its time, and was not asked to, is due since its policy began,
-/// so that the oldest go first. Answers with how many.
+/// so that the oldest go first. Answers with how many, and since when the first of them is due: long since, which a claim
+/// that begins at a mark is to hear of.
 const FORWARD: &str = "WITH w AS MATERIALIZED (SELECT id FROM delivery_queue WHERE lane = $1 AND node IS NULL \
      AND due_at > $2 AND (not_before IS NULL OR not_before <= $2) ORDER BY due_at, id LIMIT $4 \
      FOR UPDATE SKIP LOCKED), \
      f AS (UPDATE delivery_queue q SET due_at = LEAST(q.since, $2), trigger = $3 \
-     WHERE q.id = ANY (ARRAY(SELECT id FROM w)) RETURNING q.id) SELECT count(*) FROM f";
+     WHERE q.id = ANY (ARRAY(SELECT id FROM w)) RETURNING q.due_at) SELECT count(*), min(due_at) FROM f";
 
 /// How many rows a step of a recovery brings forward.
 const STEP: i64 = 500;
@@ -238,9 +239,11 @@ impl Verb for BringForward {
         for (lane, at) in commands {
             let (now, trigger) = (at.now.micros(), Trigger::Recovery.code());
             let forward = async { tx.row(FORWARD, &[&lane.0, &now, &trigger, &STEP]).await };
-            let count: i64 = tx.begin(forward).await?.map_or(Ok(0), |row| row.try_get(0))?;
-            if count > 0 {
-                effects.wake(Wake::DeliveryDue { lane: *lane, due: at.now });
+            let row = tx.begin(forward).await?;
+            let row = row.ok_or_else(|| StorageError::refused("a count came back without a row"))?;
+            let (count, first): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+            if let Some(due) = first.map(Timestamp::from_micros) {
+                effects.wake(Wake::DeliveryDue { lane: *lane, due });
             }
             answers.push(count == STEP);
         }

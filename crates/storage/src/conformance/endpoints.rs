@@ -464,6 +464,8 @@ pub async fn a_probe_takes_the_oldest_and_a_recovery_brings_forward(store: &dyn 
         fixture.engine.claim_deliveries(vec![probe(lane)], at(8)).await.unwrap().remove(0).claimed.remove(0);
     assert_eq!((probe.event, probe.trigger, probe.hold.attempt), (events[0], Trigger::Probe, 2));
     fixture.engine.settle(took(&probe, 9)).await.unwrap();
+    // A claim that has just looked through the lane hides nothing that is due long since from then on.
+    assert!(fixture.sent_to(endpoint.id, false, 10).await.is_empty());
     while fixture.engine.bring_forward(lane, at(10)).await.unwrap() {}
     let sent = fixture.sent_to(endpoint.id, false, 11).await;
     let order: Vec<_> = sent.iter().map(|claimed| (claimed.event, claimed.trigger)).collect();

@@ -8,8 +8,8 @@ use super::database;
 use crate::{
     access, cold,
     postgres::{
-        attach, claims, endpoints, finish, let_go, line::Verb, link::Address, midway, nodes, plans::KEEP,
-        ranges, reads::for_postgres, report, retention, seldom, settle, submit, takeover, watch,
+        attach, claims, endpoints, finish, let_go, line::Verb, link::Address, midway, nodes, ranges,
+        reads::for_postgres, report, retention, seldom, settle, submit, takeover, watch,
     },
 };
 
@@ -113,18 +113,6 @@ async fn plan(client: &Client, sql: &str) -> String {
     explain(client, sql, &execute).await
 }
 
-/// Plans as the busy sessions have them.
-pub(super) async fn keeping(url: &str) -> Client {
-    let client = planning(url).await;
-    client.batch_execute(KEEP).await.unwrap();
-    client
-}
-
-/// Plans as the others have them.
-async fn planning(url: &str) -> Client {
-    Address::parse(url, super::LEASE).unwrap().reading().await.unwrap()
-}
-
 async fn explain(client: &Client, sql: &str, execute: &str) -> String {
     let explain = format!("PREPARE p AS {sql}; EXPLAIN (COSTS OFF) {execute}; DEALLOCATE p");
     let lines = client.simple_query(&explain).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
@@ -156,6 +144,10 @@ fn sample(kind: &Type) -> &'static str {
     }
 }
 
+/// For this batch alone, and as it is kept.
+pub(super) const MODES: [&str; 2] =
+    ["SET plan_cache_mode = force_custom_plan", "SET plan_cache_mode = force_generic_plan"];
+
 /// A queue that was empty when statistics were taken, and filled up since.
 const FILLED_UP: &str = "ANALYZE; INSERT INTO job_queue (id, tenant, lane, due_at, attempt) \
      SELECT decode(md5(n::text), 'hex'), 1, 16, n, 0 FROM generate_series(1, 30000) n; \
@@ -171,22 +163,22 @@ async fn queues_are_sought_whatever_statistics_say() {
     let url = database(Cluster::shared()).await;
     let held = Address::parse(&url, super::LEASE).unwrap().connect().await.unwrap();
     held.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM tenants").await.unwrap();
+    let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
     for state in [FILLED_UP, GONE] {
         Cluster::shared().sql(super::name(&url), state);
         if state == GONE {
             Cluster::shared().sql(super::name(&url), "VACUUM ANALYZE job_queue, delivery_queue");
         }
-        for (n, client) in [keeping(&url).await, planning(&url).await].into_iter().enumerate() {
-            for sql in hot() {
-                let plan = plan_for_samples(&client, &sql).await;
-                let lines: Vec<&str> = plan.lines().collect();
-                for (line, next) in lines.iter().zip(&lines[1..]) {
-                    let queue = line.contains("_queue q")
-                        || line.contains("on job_queue")
-                        || line.contains("on delivery_queue");
-                    let by_key = line.contains("_pkey") && queue;
-                    assert!(!by_key || next.contains("Index Cond"), "{n} {state}\n{sql}\n{plan}");
-                }
+        for (mode, sql) in MODES.iter().flat_map(|mode| hot().into_iter().map(move |sql| (mode, sql))) {
+            client.batch_execute(mode).await.unwrap();
+            let plan = plan_for_samples(&client, &sql).await;
+            let lines: Vec<&str> = plan.lines().collect();
+            for (line, next) in lines.iter().zip(&lines[1..]) {
+                let queue = line.contains("_queue q")
+                    || line.contains("on job_queue")
+                    || line.contains("on delivery_queue");
+                let by_key = line.contains("_pkey") && queue;
+                assert!(!by_key || next.contains("Index Cond"), "{mode} {state}\n{sql}\n{plan}");
             }
         }
     }
@@ -211,14 +203,11 @@ async fn a_batch_is_joined_by_key_however_wide_its_span() {
     let url = database(Cluster::shared()).await;
     let some =
         "SELECT string_agg(format('%L', id), ',') FROM (SELECT id FROM ids ORDER BY n % 60, n LIMIT 500) i";
-    for known in [false, true] {
-        if known {
-            Cluster::shared().sql(super::name(&url), "ANALYZE");
-        } else {
-            Cluster::shared().sql(super::name(&url), BUSY);
-        }
+    for (change, mode) in [(BUSY, MODES[0]), ("", MODES[1]), ("ANALYZE", MODES[0]), ("", MODES[1])] {
+        Cluster::shared().sql(super::name(&url), change);
         let ids = Cluster::shared().sql(super::name(&url), some);
         let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
+        client.batch_execute(mode).await.unwrap();
         let hot = [
             claims::ClaimJobs::STATEMENTS,
             claims::ClaimDeliveries::STATEMENTS,

@@ -159,7 +159,8 @@ async fn what_is_hot_plans_for_one_range() {
         engine.drop_old(KEPT, after(DAY * day)).await.unwrap();
     }
     assert_eq!(ranges(&url), "1 2 3 4 5 6 7 8");
-    let client = super::plans::keeping(&url).await;
+    let client = Address::parse(&url, super::LEASE).unwrap().reading().await.unwrap();
+    client.batch_execute(super::plans::MODES[1]).await.unwrap();
     let hot = [
         submit::Submissions::STATEMENTS,
         claims::ClaimJobs::STATEMENTS,
