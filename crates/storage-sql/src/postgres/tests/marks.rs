@@ -9,7 +9,7 @@ use domain::{
     chance::Moment,
     lane::{Ask, Caps, Group, Lane, Lanes},
 };
-use storage::{ClaimedJob, Jobs, LaneClaim, Wake};
+use storage::{ClaimedJob, Jobs, LaneClaim, Submit, Wake};
 use testkit::postgres::Cluster;
 
 use super::{
@@ -93,6 +93,35 @@ async fn what_was_told_of_is_found_at_once() {
     engine.hub.hear(&[Wake::JobDue { lane, task, due }]);
     let found = claim(&engine, lane, 10, at(2)).await;
     assert_eq!(found.claimed.iter().filter(|claimed| claimed.due < AT.now).count(), 1);
+}
+
+/// Each is due before all that came before it, and comes while claims are out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_beside_claims_is_found_from_their_marks() {
+    const MANY: u32 = 400;
+    let url = database(Cluster::shared()).await;
+    let (one, two) = (open(&url).await, open(&url).await);
+    for (n, from) in (0..).zip([&one, &two]) {
+        let from = from.clone();
+        let submits = tokio::spawn(async move {
+            for number in 1..=MANY {
+                let submit = submission(u128::from(n * MANY + number));
+                let due = AT.now + Duration::from_micros((MANY - number).into());
+                from.submit(Submit { due, ..submit }).await.unwrap();
+            }
+        });
+        let (lane, mut found) = (submission(1).job.lane(), 0);
+        // No mark ends: time stands still.
+        while !submits.is_finished() {
+            found += claim(&one, lane, 100, at(1)).await.claimed.len();
+        }
+        submits.await.unwrap();
+        let told = Instant::now();
+        while found < MANY as usize {
+            assert!(told.elapsed() < Duration::from_secs(2), "{found} were found of node {n}'s");
+            found += claim(&one, lane, 100, at(1)).await.claimed.len();
+        }
+    }
 }
 
 #[tokio::test]
