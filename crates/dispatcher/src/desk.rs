@@ -2,7 +2,7 @@
 //! lane's next free slot, what is held until it is settled, and what could not be settled yet. Everything here takes well
 //! under a microsecond, since the engine's writer locks it too.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use domain::{
     delivery::Trigger,
@@ -12,6 +12,8 @@ use domain::{
     time::Timestamp,
 };
 use storage::{ClaimedDelivery, DeliveryHold, LaneStart, Settle};
+
+use crate::forward::Forward;
 
 /// All deliveries share one number of slots.
 pub(crate) const DELIVERIES: Group = Group(0);
@@ -45,10 +47,8 @@ pub(crate) struct Desk {
     pub(crate) asleep_until: Option<Timestamp>,
     /// How often everything was abandoned: what was claimed before is not begun after.
     pub(crate) lives: u64,
-    /// Lanes whose receivers are back: what waits there is to be brought forward.
-    forward: BTreeSet<(Timestamp, Lane)>,
-    /// How many of them are being.
-    forwarding: usize,
+    /// Lanes whose receivers are back.
+    pub(crate) forward: Forward,
     unsettled: BTreeMap<(Timestamp, u64), Unsettled>,
     unsettled_so_far: u64,
     /// When to read which lanes have something queued: once, after a start.
@@ -116,8 +116,7 @@ impl Desk {
             draining: false,
             asleep_until: None,
             lives: 0,
-            forward: BTreeSet::new(),
-            forwarding: 0,
+            forward: Forward::default(),
             unsettled: BTreeMap::new(),
             unsettled_so_far: 0,
             read_lanes: Some(Timestamp::default()),
@@ -213,6 +212,9 @@ impl Desk {
 
     /// The next of what waits in a lane, if one more may be out.
     fn send_next(&mut self, lane: Lane) -> Option<ClaimedDelivery> {
+        if self.forward.is_full(lane) {
+            return None;
+        }
         let waiting = self.waiting.get_mut(&lane)?;
         if !self.lanes.send(lane, DELIVERIES, waiting.front().is_some_and(is_probe)) {
             return None;
@@ -299,7 +301,9 @@ impl Desk {
         if let Some(rest) = rest {
             self.lanes.rest(lane, DELIVERIES, now + rest);
         }
-        self.forward.extend(is_back.map(|lane| (now, lane)));
+        if let Some(lane) = is_back {
+            self.forward.owe(lane, now);
+        }
         // A destination in trouble is not for claiming ahead.
         if heard.answer == Answer::Bad || self.is_shut(lane) {
             return (None, self.take_back(Some(lane)));
@@ -307,20 +311,14 @@ impl Desk {
         (self.send_next(lane), Vec::new())
     }
 
-    /// Lanes whose receivers are back, if storage is to be told now. Each counts as on the move until
-    /// [`Desk::forwarded`].
-    pub(crate) fn begin_forward(&mut self, now: Timestamp) -> Vec<Lane> {
-        let later = self.forward.split_off(&(now + std::time::Duration::from_micros(1), Lane(i64::MIN)));
-        let lanes: Vec<Lane> =
-            std::mem::replace(&mut self.forward, later).into_iter().map(|(_, lane)| lane).collect();
-        self.forwarding += lanes.len();
-        lanes
-    }
-
-    /// Storage was told, or refused and is to be told again at `retry`.
-    pub(crate) fn forwarded(&mut self, lane: Lane, retry: Option<Timestamp>) {
-        self.forwarding -= 1;
-        self.forward.extend(retry.map(|at| (at, lane)));
+    /// All that waited in a lane was brought forward: its successes are settled, and it sends on.
+    pub(crate) fn forwarded(&mut self, lane: Lane, now: Timestamp) {
+        for unsettled in self.forward.over(lane, now) {
+            self.settle_later(now, unsettled);
+        }
+        if self.waiting.contains_key(&lane) {
+            self.arrived.push(lane);
+        }
     }
 
     /// What to claim now; [`Desk::claiming`] is set if that is anything.
@@ -383,6 +381,7 @@ impl Desk {
         let back = self.take_back(None).len();
         self.returned(back);
         self.unsettled.clear();
+        self.forward.abandon();
         // What is under way ends by itself, and finds that its row is somebody else's.
         self.held.clear();
     }
@@ -397,8 +396,7 @@ impl Desk {
             Doubt::Since(since) if self.may_tell() => Some(since),
             _ => None,
         };
-        let forward = self.forward.first().map(|&(at, _)| at);
-        [claim, settle, tell, forward, self.read_lanes].into_iter().flatten().min()
+        [claim, settle, tell, self.forward.next(), self.read_lanes].into_iter().flatten().min()
     }
 
     /// True once, when something has to be done earlier than the loop will wake by itself.
@@ -414,7 +412,7 @@ impl Desk {
     pub(crate) fn in_hand(&self) -> usize {
         self.held.len() - self.waiting.values().map(VecDeque::len).sum::<usize>()
             + self.returning
-            + self.forwarding
+            + self.forward.under_way()
             + self.reserved as usize
             + usize::from(self.claiming)
             + usize::from(self.doubt != Doubt::None)
