@@ -30,7 +30,7 @@ mod terms;
 
 pub use cap::{Answer, Caps};
 pub use drr::QUANTUM;
-pub use gate::{Breaker, Recorded, Sign};
+pub use gate::{Breaker, Record, Recorded, Sign};
 pub use id::Lane;
 pub use terms::Terms;
 

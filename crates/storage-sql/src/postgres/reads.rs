@@ -16,7 +16,7 @@ use domain::{
     event::{EventKind, EventSet},
     id::{DeliveryId, EndpointId, JobId, RecoveryId, Tenant},
     job::{Job, Status},
-    lane::{Breaker, Lane, Recorded},
+    lane::{Breaker, Lane, Record},
     retention::Tombstone,
     task::TaskName,
     time::Timestamp,
@@ -341,9 +341,11 @@ impl Readers {
         Ok(Health::of(waiting.unsigned_abs(), &self.many(cold::SAMPLES, key, rows::sample).await?))
     }
 
-    pub(crate) async fn record(&self, id: EndpointId) -> Result<Vec<Recorded>> {
+    pub(crate) async fn record(&self, id: EndpointId) -> Result<Record> {
         let most = i64::from(Breaker::RECORDED);
-        self.many(cold::RECORD, &[&Fixed(id.to_bytes()), &most], rows::recorded).await
+        let latest = self.many(cold::RECORD, &[&Fixed(id.to_bytes()), &most], rows::recorded).await?;
+        let probing = !self.rows(cold::PROBE_OUT, &[&Lane::of_endpoint(id).0]).await?.is_empty();
+        Ok(Record { latest, probing })
     }
 
     pub(crate) async fn lanes(&self) -> Result<Vec<LaneStart>> {

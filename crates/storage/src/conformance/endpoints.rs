@@ -783,9 +783,14 @@ pub async fn a_start_finds_whose_receivers_fail(store: &dyn Store) {
     );
     again(&sent[4], Outcome::HttpStatus, Some(500), 13).await.unwrap();
     assert_eq!((failing().await, breaker().await), (true, Breaker::Open(shown(13 + 5))));
+    let probe =
+        fixture.engine.claim_deliveries(vec![probe(lane)], at(18)).await.unwrap().remove(0).claimed.remove(0);
+    assert_eq!(breaker().await, Breaker::HalfOpen);
+    again(&probe, Outcome::HttpStatus, Some(500), 19).await.unwrap();
+    assert_eq!(breaker().await, Breaker::Open(shown(19 + 10)));
     again(&sent[5], Outcome::LocalResource, None, 20).await.unwrap();
     assert!(failing().await, "what was ours says nothing of it");
-    assert_eq!(breaker().await, Breaker::Open(shown(13 + 5)));
+    assert_eq!(breaker().await, Breaker::Open(shown(19 + 10)));
     fixture.engine.settle(took(&sent[6], 21)).await.unwrap();
     assert_eq!((failing().await, breaker().await), (false, Breaker::Closed), "it is back");
 }

@@ -19,7 +19,7 @@ use domain::{
     fleet::Holds,
     id::{DeliveryId, EndpointId, EventId, JobId, RecoveryId, Tenant, TenantId},
     job::Job,
-    lane::{Ask, Lane, Recorded, Standing, Terms},
+    lane::{Ask, Lane, Record, Standing, Terms},
     lease::Fence,
     retention::Tombstone,
     task::TaskName,
@@ -458,7 +458,7 @@ impl Endpoints for Gate {
         self.engine.events(tenant, after, limit).await
     }
 
-    async fn endpoint_record(&self, id: EndpointId) -> Result<Vec<Recorded>> {
+    async fn endpoint_record(&self, id: EndpointId) -> Result<Record> {
         self.engine.endpoint_record(id).await
     }
 
