@@ -171,8 +171,13 @@ fn own_rules(dispatcher: &Dispatcher, delivery: &ClaimedDelivery) -> Option<Rule
     })
 }
 
-/// Writes the settlement. What storage refuses is repeated until it takes it, or says that it is somebody else's.
+/// Writes the settlement. What storage refuses is repeated until it takes it, or says that it is somebody else's. A success
+/// of a lane that is being brought forward waits for that ([`crate::forward`]).
 pub(crate) async fn settle(dispatcher: Arc<Dispatcher>, settle: Settle, refusals: u32) {
+    let Some(Unsettled { settle, refusals }) = dispatcher.desk().forward.keep(Unsettled { settle, refusals })
+    else {
+        return;
+    };
     if !dispatcher.may_act() {
         let due = dispatcher.look_again();
         return settle_later(&dispatcher, due, Unsettled { settle, refusals });

@@ -2,7 +2,7 @@
 //! lane's next free slot, what is held until it is settled, and what could not be settled yet. Everything here takes well
 //! under a microsecond, since the engine's writer locks it too.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use domain::{
     delivery::Trigger,
@@ -12,6 +12,8 @@ use domain::{
     time::Timestamp,
 };
 use storage::{ClaimedDelivery, DeliveryHold, LaneStart, Settle};
+
+use crate::forward::Forward;
 
 /// All deliveries share one number of slots.
 pub(crate) const DELIVERIES: Group = Group(0);
@@ -45,10 +47,8 @@ pub(crate) struct Desk {
     pub(crate) asleep_until: Option<Timestamp>,
     /// How often everything was abandoned: what was claimed before is not begun after.
     pub(crate) lives: u64,
-    /// Lanes whose receivers are back: what waits there is to be brought forward.
-    forward: BTreeSet<(Timestamp, Lane)>,
-    /// How many of them are being.
-    forwarding: usize,
+    /// Lanes whose receivers are back.
+    pub(crate) forward: Forward,
     unsettled: BTreeMap<(Timestamp, u64), Unsettled>,
     unsettled_so_far: u64,
     /// When to read which lanes have something queued: once, after a start.
@@ -116,8 +116,7 @@ impl Desk {
             draining: false,
             asleep_until: None,
             lives: 0,
-            forward: BTreeSet::new(),
-            forwarding: 0,
+            forward: Forward::default(),
             unsettled: BTreeMap::new(),
             unsettled_so_far: 0,
             read_lanes: Some(Timestamp::default()),
@@ -213,6 +212,9 @@ impl Desk {
 
     /// The next of what waits in a lane, if one more may be out.
     fn send_next(&mut self, lane: Lane) -> Option<ClaimedDelivery> {
+        if self.forward.is_full(lane) {
+            return None;
+        }
         let waiting = self.waiting.get_mut(&lane)?;
         if !self.lanes.send(lane, DELIVERIES, waiting.front().is_some_and(is_probe)) {
             return None;
@@ -305,7 +307,9 @@ impl Desk {
         if let Some(rest) = rest {
             self.lanes.rest(lane, DELIVERIES, now + rest);
         }
-        self.forward.extend(is_back.map(|lane| (now, lane)));
+        if let Some(lane) = is_back {
+            self.forward.owe(lane, now);
+        }
         // A destination in trouble is not for claiming ahead.
         if heard.answer == Answer::Bad || self.is_shut(lane) {
             return (None, self.take_back(Some(lane)));
@@ -313,20 +317,14 @@ impl Desk {
         (self.send_next(lane), Vec::new())
     }
 
-    /// Lanes whose receivers are back, if storage is to be told now. Each counts as on the move until
-    /// [`Desk::forwarded`].
-    pub(crate) fn begin_forward(&mut self, now: Timestamp) -> Vec<Lane> {
-        let later = self.forward.split_off(&(now + std::time::Duration::from_micros(1), Lane(i64::MIN)));
-        let lanes: Vec<Lane> =
-            std::mem::replace(&mut self.forward, later).into_iter().map(|(_, lane)| lane).collect();
-        self.forwarding += lanes.len();
-        lanes
-    }
-
-    /// Storage was told, or refused and is to be told again at `retry`.
-    pub(crate) fn forwarded(&mut self, lane: Lane, retry: Option<Timestamp>) {
-        self.forwarding -= 1;
-        self.forward.extend(retry.map(|at| (at, lane)));
+    /// All that waited in a lane was brought forward: its successes are settled, and it sends on.
+    pub(crate) fn forwarded(&mut self, lane: Lane, now: Timestamp) {
+        for unsettled in self.forward.over(lane, now) {
+            self.settle_later(now, unsettled);
+        }
+        if self.waiting.contains_key(&lane) {
+            self.arrived.push(lane);
+        }
     }
 
     /// What to claim now; [`Desk::claiming`] is set if that is anything.
@@ -389,6 +387,7 @@ impl Desk {
         let back = self.take_back(None).len();
         self.returned(back);
         self.unsettled.clear();
+        self.forward.abandon();
         // What is under way ends by itself, and finds that its row is somebody else's.
         self.held.clear();
     }
@@ -403,8 +402,7 @@ impl Desk {
             Doubt::Since(since) if self.may_tell() => Some(since),
             _ => None,
         };
-        let forward = self.forward.first().map(|&(at, _)| at);
-        [claim, settle, tell, forward, self.read_lanes].into_iter().flatten().min()
+        [claim, settle, tell, self.forward.next(), self.read_lanes].into_iter().flatten().min()
     }
 
     /// True once, when something has to be done earlier than the loop will wake by itself.
@@ -420,7 +418,7 @@ impl Desk {
     pub(crate) fn in_hand(&self) -> usize {
         self.held.len() - self.waiting.values().map(VecDeque::len).sum::<usize>()
             + self.returning
-            + self.forwarding
+            + self.forward.under_way()
             + self.reserved as usize
             + usize::from(self.claiming)
             + usize::from(self.doubt != Doubt::None)
@@ -433,112 +431,4 @@ impl Desk {
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::{
-        fleet::{Holds, Member},
-        id::{EndpointId, Tenant},
-    };
-
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_micros(seconds * 1_000_000)
-    }
-
-    fn desk() -> Desk {
-        let mut desk = Desk::new(4, 4);
-        assert!(desk.begin_reading_lanes(at(1)) && !desk.begin_reading_lanes(at(2)), "once");
-        desk
-    }
-
-    #[test]
-    fn storage_is_told_what_is_held_once_nothing_is_on_its_way() {
-        let (mut desk, lane) = (desk(), Lane(16));
-        assert!(desk.reserve(lane, Terms::default(), at(1)));
-        desk.doubt(at(1));
-        assert!(!desk.reserve(lane, Terms::default(), at(1)), "nothing is born claimed while in doubt");
-        desk.touch(lane, at(0));
-        assert!(desk.pick(at(1), 9).is_empty(), "and nothing claimed");
-        assert_eq!((desk.begin_telling(at(1)), desk.next()), (None, None));
-        desk.unreserve(lane);
-        assert_eq!(desk.next(), Some(at(1)));
-        assert_eq!(desk.begin_telling(at(1)), Some(vec![]));
-        assert_eq!(desk.begin_telling(at(1)), None, "once");
-        desk.doubt(at(2));
-        desk.told(None, at(3));
-        assert_eq!(desk.doubt, Doubt::Since(at(3)), "another outcome was lost meanwhile");
-        assert_eq!(desk.begin_telling(at(3)), Some(vec![]));
-        desk.told(Some(at(9)), at(4));
-        assert_eq!((desk.begin_telling(at(8)), desk.next()), (None, Some(at(9))));
-        assert_eq!(desk.begin_telling(at(9)), Some(vec![]));
-        desk.told(None, at(9));
-        assert_eq!(desk.pick(at(9), 9).len(), 1);
-    }
-
-    #[test]
-    fn the_loop_is_woken_only_for_what_it_would_oversleep() {
-        let (mut desk, lane) = (desk(), Lane(16));
-        assert!(!desk.is_overslept(), "nothing to do");
-        desk.touch(lane, at(10));
-        assert!(desk.is_overslept());
-        assert!(!desk.is_overslept(), "it was told");
-        desk.touch(Lane(32), at(20));
-        assert!(!desk.is_overslept(), "it will look earlier than that");
-        desk.touch(Lane(32), at(5));
-        assert!(desk.is_overslept());
-    }
-
-    #[test]
-    fn endpoints_are_served_by_their_owner_alone() {
-        let fleet = |nodes: &[i64]| {
-            let member = |node: &i64| Member { node: *node, takes: true, holds: Holds::default() };
-            Fleet::new(nodes.iter().map(member).collect())
-        };
-        let mut lanes = (1..).map(|id| Lane::of_endpoint(EndpointId::from_u128(id)));
-        let theirs = lanes.find(|lane| !fleet(&[1, 2]).serves(1, *lane)).unwrap();
-        let ours = lanes.find(|lane| fleet(&[1, 2]).serves(1, *lane)).unwrap();
-        let host = Lane::of_host(Tenant(1), true, "a.example", 443);
-
-        let mut desk = Desk::new(64, 8);
-        assert!(desk.begin_reading_lanes(at(1)));
-        for lane in [theirs, ours, host] {
-            assert!(desk.reserve(lane, Terms::default(), at(1)), "before anybody else is there");
-            desk.unreserve(lane);
-        }
-        [theirs, ours, host].into_iter().for_each(|lane| desk.touch(lane, at(1)));
-        assert!(desk.follow(fleet(&[1, 2]), 1).is_empty() && desk.begin_reading_lanes(at(1)));
-        assert!(desk.follow(fleet(&[2, 1]), 1).is_empty() && !desk.begin_reading_lanes(at(1)), "the same");
-        desk.touch(theirs, at(1));
-        let asked: HashSet<Lane> = desk.pick(at(1), 64).into_iter().map(|ask| ask.lane).collect();
-        assert_eq!(asked, HashSet::from([ours, host]));
-        assert!(!desk.reserve(theirs, Terms::default(), at(2)));
-        // The other is gone: what it left is looked for, and what is told of it is heard again.
-        assert!(desk.follow(fleet(&[1]), 1).is_empty() && desk.begin_reading_lanes(at(2)));
-        desk.touch(theirs, at(2));
-        assert_eq!(desk.pick(at(2), 64).into_iter().map(|ask| ask.lane).collect::<Vec<_>>(), [theirs]);
-    }
-
-    #[test]
-    fn what_is_claimed_of_a_lane_that_went_to_another_goes_back() {
-        let fleet = Fleet::new(vec![Member { node: 2, takes: true, holds: Holds::default() }]);
-        let (mut desk, lane) = (desk(), Lane::of_endpoint(EndpointId::from_u128(1)));
-        desk.touch(lane, at(0));
-        let ask = desk.pick(at(1), 9).remove(0);
-        assert!(desk.follow(fleet, 1).is_empty(), "nothing is in hand yet");
-        desk.claimed(&ask, 0, Some(at(1)));
-        assert!(desk.pick(at(2), 9).is_empty());
-        assert_eq!(desk.lanes.in_hand(), 0);
-    }
-
-    #[test]
-    fn a_failing_storage_is_left_alone_for_a_while() {
-        let (mut desk, lane) = (desk(), Lane(16));
-        desk.touch(lane, at(0));
-        let asks = desk.pick(at(1), 9);
-        assert!(desk.claiming && desk.next().is_none());
-        desk.lanes.claimed(&asks[0], 0, Some(at(1)));
-        (desk.claiming, desk.claim_after) = (false, Some(at(3)));
-        assert_eq!((desk.pick(at(2), 9).len(), desk.next()), (0, Some(at(3))));
-        assert_eq!(desk.pick(at(3), 9).len(), 1);
-    }
-}
+mod tests;

@@ -139,7 +139,7 @@ impl Dispatcher {
             let (arrived, refused) = desk.send_arrived();
             back.extend(refused);
             let to_tell = desk.begin_telling(now);
-            let forward = desk.begin_forward(now);
+            let forward = desk.forward.begin(now);
             let asks = if desk.claiming { Vec::new() } else { desk.pick(now, CLAIM) };
             (arrived, back, desk.settle_now(now), to_tell, desk.begin_reading_lanes(now), forward, asks)
         };
@@ -280,17 +280,23 @@ impl Dispatcher {
 
     /// A lane's receiver is back: what waits there in back-off need not sit it out.
     async fn bring_forward(self: Arc<Self>, lane: Lane) {
-        loop {
+        let retry = loop {
             match self.engine.bring_forward(lane, Moment::of(&*self.clock)).await {
                 Ok(true) => {}
-                Ok(false) | Err(StorageError::Closed) => return self.desk().forwarded(lane, None),
+                Ok(false) | Err(StorageError::Closed) => break None,
                 Err(error) => {
                     tracing::warn!(%error, "lane_not_brought_forward");
-                    self.desk().forwarded(lane, Some(self.clock.now() + self.patience(0)));
-                    return self.bell.notify_one();
+                    break Some(self.clock.now() + self.patience(0));
                 }
             }
+        };
+        let mut desk = self.desk();
+        match retry {
+            Some(at) => desk.forward.refused(lane, at),
+            None => desk.forwarded(lane, self.clock.now()),
         }
+        drop(desk);
+        self.bell.notify_one();
     }
 
     /// Claims until nothing is due that may go now.

@@ -9,6 +9,7 @@
 mod attempt;
 mod desk;
 mod dispatcher;
+mod forward;
 mod intake;
 mod message;
 mod metrics;

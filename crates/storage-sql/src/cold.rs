@@ -286,6 +286,10 @@ pub(crate) const RECORD: &str = concat!(
     " ORDER BY a.endpoint DESC, a.ended_at DESC LIMIT ?2"
 );
 
+/// ?1 lane: its probe (1) is out.
+pub(crate) const PROBE_OUT: &str =
+    "SELECT 1 FROM delivery_queue WHERE lane = ?1 AND trigger = 1 AND node IS NOT NULL LIMIT 1";
+
 /// Lanes of endpoints (16 of the bits 16 and 32) whose last five attempts that say anything all failed, so that whoever
 /// served them had their breakers open. A few seeks a lane.
 pub(crate) const FAILING_LANES: &str = concat!(
@@ -335,6 +339,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("WAITING_IN", WAITING_IN),
     ("SAMPLES", SAMPLES),
     ("RECORD", RECORD),
+    ("PROBE_OUT", PROBE_OUT),
     ("FEED", FEED),
     ("FEED_ENDS", FEED_ENDS),
     ("HEARING", HEARING),

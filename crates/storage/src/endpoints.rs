@@ -8,7 +8,7 @@ use domain::{
     endpoint::{Endpoint, Health, Plan, Recovery},
     event::{Event, EventKind},
     id::{DeliveryId, EndpointId, EventId, RecoveryId, Tenant},
-    lane::Recorded,
+    lane::Record,
     time::Timestamp,
 };
 
@@ -148,9 +148,8 @@ pub trait Endpoints {
     /// something is not shown before that commit is over. Pings are not in it, since nothing happened.
     async fn events(&self, tenant: Tenant, after: EventMark, limit: u32) -> Result<Events>;
 
-    /// What its latest attempts said that were sent in its lane and say anything of it, the last one first: at most
-    /// [`domain::lane::Breaker::RECORDED`]. What went beside the lane is among them where it was taken.
-    async fn endpoint_record(&self, id: EndpointId) -> Result<Vec<Recorded>>;
+    /// What is recorded of its lane. An attempt that went beside it is among the latest where it was taken.
+    async fn endpoint_record(&self, id: EndpointId) -> Result<Record>;
 
     /// How one is.
     async fn endpoint_health(&self, id: EndpointId, at: Moment) -> Result<Health>;

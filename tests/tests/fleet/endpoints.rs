@@ -169,6 +169,8 @@ async fn how_a_breaker_stands_is_said_by_every_node() {
         .await;
         assert!(waits.iter().all(|delivery| delivery["next_attempt_at"].is_string()), "{waits:#?}");
     }
+    receiver.script("/hook", [Reply::hang()]);
+    all_say(&nodes, &endpoints, "half_open").await;
     receiver.script("/hook", [Reply::ok()]);
     for endpoint in &endpoints {
         nodes[1].api().call(&format!("{endpoint}/ping")).await.expect(202);

@@ -50,8 +50,6 @@ async fn what_waited_arrives_whole_and_in_order_whichever_node_is_killed() {
     for endpoint in [&plain, &ordered] {
         nodes[1].api().call(&format!("{endpoint}/ping")).await.expect(202);
     }
-    // Its ping, and one that this brought forward.
-    receiver.wait_for("/plain", before[0] + 2).await;
     for kill in 0..kills {
         let share = usize::try_from(jobs * (kill + 1) / (kills + 1)).expect("it is small");
         wait::within(patience, "a share has come", async || {

@@ -1,4 +1,4 @@
-//! The database goes, comes back, and is stingy.
+//! The database goes, freezes, comes back, and is stingy.
 
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use super::{LEASE, TAKEN_OVER, config, faults, with_work, work};
 
 /// Once PostgreSQL is there again, so is everything.
 const BACK: Duration = Duration::from_secs(3);
+
+/// How long a submission waits at most for a database that says nothing, with a second to spare.
+const REFUSED: Duration = Duration::from_secs(6);
 
 async fn pair(cluster: &Cluster, upstream: &Peer) -> [Ringback; 2] {
     let url = cluster.fresh_database();
@@ -66,6 +69,70 @@ async fn a_database_that_crashed_is_used_again_within_seconds() {
     let events: std::collections::HashSet<_> =
         receiver.all().iter().map(|request| request.webhook_id().to_owned()).collect();
     assert_eq!(events.len(), jobs.len(), "an event each");
+}
+
+/// As a machine that is paused, or a disk that hangs: connections stay open, and nobody answers.
+#[tokio::test]
+async fn a_database_that_freezes_keeps_nobody_waiting() {
+    let cluster = Cluster::start().unwrap();
+    let (upstream, receiver) = (Peer::start().await, Peer::start().await);
+    upstream.answer("/work", |_| Reply::json("1"));
+    let nodes = pair(&cluster, &upstream).await;
+    let job = |n: usize| work(json!(n), &receiver).to_string();
+    let submitted = async |n: usize| {
+        let key = format!("key-{n}");
+        let headers = [("content-type", "application/json"), ("idempotency-key", &*key)];
+        let api = nodes[n % 2].api();
+        api.attempt(http::Method::POST, "/v1/jobs", &headers, job(n)).await.expect("it is answered")
+    };
+    // Commits take so long that some of them are in one when it freezes. Which one each was refused.
+    for set in ["SET commit_delay = 50000", "SET commit_siblings = 0"] {
+        cluster.sql("postgres", &format!("ALTER SYSTEM {set}"));
+    }
+    cluster.sql("postgres", "SELECT pg_reload_conf()");
+    let client = async |first: usize| {
+        for n in (first..).step_by(4) {
+            let asked = clock::now();
+            let answer = submitted(n).await;
+            assert!(asked.elapsed() < REFUSED, "{:?}", asked.elapsed());
+            if answer.status != 202 {
+                answer.problem(503, "storage-unavailable");
+                assert!(answer.headers.contains_key("retry-after"));
+                return n;
+            }
+        }
+        unreachable!()
+    };
+    let freezes = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.freeze()
+    };
+    let (a, b, c, d, frozen) = tokio::join!(client(0), client(1), client(2), client(3), freezes);
+    // Whoever asks now does not wait for the end of it either.
+    let late = [1_000_000, 1_000_001];
+    for n in late {
+        let asked = clock::now();
+        submitted(n).await.problem(503, "storage-unavailable");
+        assert!(asked.elapsed() < REFUSED, "{:?}", asked.elapsed());
+    }
+    drop(frozen);
+    let back = clock::now();
+    for node in &nodes {
+        let job = accepted(node, &json!({ "task": "echo" })).await;
+        node.api().ended(&job).await;
+    }
+    assert!(back.elapsed() < BACK, "{:?}", back.elapsed());
+
+    // Of some nobody knows whether they were recorded. Repeated with its key, each is there once.
+    for n in [a, b, c, d].into_iter().chain(late) {
+        let job = submitted(n).await.expect(202).json()["id"].as_str().unwrap().to_owned();
+        assert_eq!(nodes[0].api().ended(&job).await["status"], "succeeded");
+        nodes[0].api().delivery_is(&job, "succeeded").await;
+    }
+    let count = "SELECT count(*) FROM jobs WHERE task = 'work'";
+    let jobs: usize = cluster.sql(faults::name(nodes[0].storage()), count).parse().unwrap();
+    let asked = [a, b, c, d].iter().enumerate().map(|(first, last)| (last - first) / 4 + 1).sum::<usize>();
+    assert_eq!(jobs, asked + late.len());
 }
 
 #[tokio::test]

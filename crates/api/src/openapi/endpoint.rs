@@ -93,7 +93,7 @@ pub(crate) struct Endpoint {
     p50_ms: Option<f64>,
     p95_ms: Option<f64>,
     last_error: Option<LastError>,
-    /// `closed`, `open` or `half_open`; that a probe is out (`half_open`) shows on the node that sent it.
+    /// `closed`, `open` or `half_open` while a probe is out.
     breaker: String,
     /// In the answer to its registration alone.
     #[serde(skip_serializing_if = "Option::is_none")]

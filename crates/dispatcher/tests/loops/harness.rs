@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use domain::{
     callback::{Callback, Callbacks},
     chance::{Clock, Dice, Moment},
-    delivery::{Delivery, Outcome, Response, Rules, State, Timings},
+    delivery::{Delivery, Outcome, Response, Rules, State, Timings, Trigger},
     endpoint::{Endpoint, Settings},
     event::{Event, EventKind, EventSet},
     id::{DeliveryId, EndpointId, EventId, JobId, Tenant, TenantId},
@@ -177,6 +177,19 @@ impl Ground {
         connection.execute_batch(trigger).unwrap();
     }
 
+    /// From now on so many rows can be brought forward and no more, until [`Ground::mend_storage`].
+    pub(crate) fn break_storage_after(&self, brought_forward: u32) {
+        let connection = rusqlite::Connection::open(self.path()).unwrap();
+        let recovery = Trigger::Recovery.code();
+        let trigger = format!(
+            "CREATE TABLE brought_forward (id BLOB); \
+             CREATE TRIGGER broken BEFORE UPDATE OF due_at ON delivery_queue WHEN NEW.trigger = {recovery} BEGIN \
+             SELECT RAISE(ABORT, 'broken') WHERE (SELECT count(*) FROM brought_forward) >= {brought_forward}; \
+             INSERT INTO brought_forward VALUES (NEW.id); END"
+        );
+        connection.execute_batch(&trigger).unwrap();
+    }
+
     pub(crate) fn mend_storage(&self) {
         rusqlite::Connection::open(self.path()).unwrap().execute_batch("DROP TRIGGER broken").unwrap();
     }
@@ -336,7 +349,23 @@ impl Node {
         self.engine.feed(TENANT, endpoint, 0, 1).await.unwrap().unwrap().last
     }
 
+    /// How many of an endpoint's deliveries have succeeded, by their rows.
+    pub(crate) async fn succeeded(&self, endpoint: EndpointId) -> usize {
+        let succeeded = |delivery: &Delivery| matches!(delivery.state, State::Succeeded { .. });
+        let (mut count, mut before) = (0, None);
+        loop {
+            let page = self.deliveries(endpoint, before).await;
+            let Some(last) = page.last() else { return count };
+            before = Some(last.id);
+            count += page.iter().filter(|delivery| succeeded(delivery)).count();
+        }
+    }
+
     async fn sent_to(&self, endpoint: EndpointId) -> Vec<Delivery> {
+        self.deliveries(endpoint, None).await
+    }
+
+    async fn deliveries(&self, endpoint: EndpointId, before: Option<DeliveryId>) -> Vec<Delivery> {
         let filter = DeliveryFilter {
             tenant: TENANT,
             job: None,
@@ -346,7 +375,7 @@ impl Node {
             outcome: None,
             created_after: None,
             created_before: None,
-            before: None,
+            before,
             limit: 100,
         };
         self.engine.deliveries(filter).await.unwrap().items
@@ -398,6 +427,16 @@ impl Node {
             self.dispatcher.step().await;
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    /// Steps until so much has happened, while what is in hand cannot all go on.
+    pub(crate) async fn steps_until(&self, happened: impl Fn() -> bool) {
+        let steps = async {
+            while !happened() {
+                self.steps().await;
+            }
+        };
+        tokio::time::timeout(seconds(20), steps).await.expect("it happens");
     }
 
     /// Time passes, and everything that follows from it.

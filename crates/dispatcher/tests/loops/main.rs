@@ -4,6 +4,7 @@
 mod fairness;
 mod harness;
 mod lifecycle;
+mod outages;
 mod recovery;
 mod signing;
 mod terms;

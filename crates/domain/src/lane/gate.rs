@@ -46,18 +46,30 @@ pub struct Recorded {
     pub at: Timestamp,
 }
 
+/// What is recorded of an endpoint's lane.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Record {
+    /// What its latest attempts said that say anything of it, the last one first: at most [`Breaker::RECORDED`].
+    pub latest: Vec<Recorded>,
+    /// A probe is out.
+    pub probing: bool,
+}
+
 impl Breaker {
     /// How many of the latest attempts [`Breaker::recorded`] looks at: those that open it, and as many probes as there are
     /// until they are as far apart as they get.
     pub const RECORDED: u32 = OPENS_AFTER + 6;
 
-    /// How an endpoint's breaker stands by its latest attempts, the last one first: for whoever does not serve it. That
-    /// its probe is out shows only on the node that sent it.
-    pub fn recorded(latest: &[Recorded]) -> Self {
+    /// How an endpoint's breaker stands by what is recorded: for whoever does not serve it.
+    pub fn recorded(record: &Record) -> Self {
+        let Record { latest, probing } = record;
         let failed = latest.iter().take_while(|attempt| !attempt.taken);
         let Some(last) = latest.first().filter(|_| failed.clone().count() >= OPENS_AFTER as usize) else {
             return Breaker::Closed;
         };
+        if *probing {
+            return Breaker::HalfOpen;
+        }
         let probes = failed.filter(|attempt| attempt.probe).count() as u32;
         Breaker::Open(last.at + FIRST.saturating_mul(1 << probes).min(LAST))
     }
@@ -284,7 +296,10 @@ mod tests {
             ("ppppppfffff", Breaker::Open(at(11 + 300))),
             ("ppppppppppp", Breaker::Open(at(11 + 300))),
         ] {
-            assert_eq!(Breaker::recorded(&attempts(said)), expected, "{said}");
+            let recorded = |probing| Breaker::recorded(&Record { latest: attempts(said), probing });
+            assert_eq!(recorded(false), expected, "{said}");
+            let closed = expected == Breaker::Closed;
+            assert_eq!(recorded(true), if closed { expected } else { Breaker::HalfOpen }, "{said}");
         }
     }
 

@@ -1,19 +1,22 @@
-//! The lanes of one group: their slots, and where each of them waits.
+//! The lanes of one group: what takes a slot, and what gives one back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Ask, Breaker, Caps, Group, Heard, Lane, Sign, Standing, Terms,
-    bucket::Bucket,
     cap::Cap,
     drr::{Ring, Turn},
     gate::{Allowance, Gate},
 };
 use crate::time::Timestamp;
 
-/// Lanes that have nothing to do are remembered for what their caps have learned, this many of them, the latest: some
-/// 2 MiB. A lane that is forgotten starts again.
-const REMEMBERED: usize = 10_000;
+mod places;
+mod shares;
+mod state;
+
+use places::{Place, Wait};
+use shares::Counts;
+use state::State;
 
 #[derive(Debug)]
 pub(super) struct Lanes {
@@ -34,207 +37,6 @@ pub(super) struct Lanes {
     remembered: BTreeMap<u64, Lane>,
     /// The last number given to an ask, or to a lane that fell idle or is held.
     drawn: u64,
-}
-
-#[derive(Debug)]
-struct State {
-    /// When its next row is due that nobody has, as far as is known: never later than the truth, unless a claim is
-    /// out, which will bring it.
-    due: Option<Timestamp>,
-    /// Claimed or asked for, and not answered.
-    in_hand: u32,
-    /// Of these, sent.
-    out: u32,
-    /// What of them its group counts.
-    counts: Counts,
-    cap: Cap,
-    gate: Gate,
-    /// What its owner allows.
-    terms: Terms,
-    /// What is left of its rate.
-    bucket: Bucket,
-    turn: Turn,
-    /// The number of the ask that is out.
-    asked: Option<u64>,
-    /// The last claim brought as many as were asked for and left more that are due, or could bring none of them: there are
-    /// older ones than what comes now.
-    behind: bool,
-    place: Place,
-}
-
-/// Slots that are taken for other things than rows of quick lanes below their caps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Counts {
-    /// Claimed ahead of their lanes' caps: at most half of the slots, so that other lanes find some free.
-    pub(super) ahead: u32,
-    /// Taken by lanes that are not quick: new ones, slow ones and failing ones. At most half of the slots too, so that
-    /// however many destinations hang, those that answer have the other half.
-    pub(super) slow: u32,
-}
-
-/// How many more slots may be taken so.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Shares {
-    ahead: u32,
-    slow: u32,
-    /// Three quarters of what is for lanes that are not quick are taken: one each from now on.
-    crowded: bool,
-}
-
-impl Shares {
-    const ALL: Self = Self { ahead: u32::MAX, slow: u32::MAX, crowded: false };
-}
-
-/// Where a lane waits. Only [`Lanes::put`] moves it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
-    /// Nowhere: it has no row due, or may take none now. What changes that puts it back.
-    Out,
-    /// In the timers.
-    Timer(Timestamp),
-    /// In the ring, on this seat.
-    Ring(u64),
-    /// Among those that are held.
-    Held(Wait),
-    /// Idle, kept for its cap.
-    Remembered(u64),
-}
-
-/// Who waits for the share of those that are not quick goes first that has nothing of it, then by priority, then in the
-/// order in which they came.
-type Wait = (bool, u8, u64);
-
-/// Where a lane belongs.
-enum Rule {
-    Out,
-    Timer(Timestamp),
-    Ring,
-    Remembered,
-    Forgotten,
-}
-
-impl State {
-    fn new(caps: Caps) -> Self {
-        let (cap, gate, turn) = (Cap::new(caps), Gate::default(), Turn::default());
-        Self {
-            due: None,
-            in_hand: 0,
-            out: 0,
-            counts: Counts::default(),
-            cap,
-            gate,
-            terms: Terms::default(),
-            bucket: Bucket::default(),
-            turn,
-            asked: None,
-            behind: false,
-            place: Place::Out,
-        }
-    }
-
-    /// How many may be out: as many as it has shown that it can take, and no more than its owner allows.
-    fn cap(&self) -> u32 {
-        let most = if self.terms.ordered { Some(1) } else { self.terms.most };
-        most.map_or(self.cap.limit(), |most| self.cap.limit().min(most.max(1)))
-    }
-
-    /// How many more may be claimed: what has a rate or an order is claimed when it may go.
-    fn may_be_ahead(&self) -> u32 {
-        if self.terms.ordered || self.terms.rate.is_some() { 0 } else { self.cap.ahead() }
-    }
-
-    /// How many its rate lets go now.
-    fn tokens(&self, now: Timestamp) -> u32 {
-        self.terms.rate.map_or(u32::MAX, |rate| self.bucket.tokens(rate, now))
-    }
-
-    /// When its rate lets one go; `None`: now.
-    fn next_token(&self, now: Timestamp) -> Option<Timestamp> {
-        self.terms.rate.and_then(|rate| self.bucket.next(rate, now))
-    }
-
-    fn take_tokens(&mut self, count: u32, now: Timestamp) {
-        if let Some(rate) = self.terms.rate {
-            self.bucket.take(rate, count, now);
-        }
-    }
-
-    /// So many will not go after all.
-    fn return_tokens(&mut self, count: u32) {
-        if let Some(rate) = self.terms.rate {
-            self.bucket.give_back(rate, count);
-        }
-    }
-
-    /// How many more may be claimed, as far as its rate, its gate, its cap and its group's shares say.
-    fn room(&self, shares: Shares, now: Timestamp) -> u32 {
-        self.slots(shares, now).min(self.tokens(now))
-    }
-
-    /// How many more it may have in hand.
-    fn slots(&self, shares: Shares, now: Timestamp) -> u32 {
-        let room = match self.gate.allowance(now) {
-            // Beside what was on its way when the breaker opened.
-            Allowance::Probe => 1,
-            Allowance::From(_) | Allowance::Nothing => 0,
-            Allowance::Free => {
-                let below_cap = self.cap().saturating_sub(self.in_hand);
-                let most = self.cap().saturating_add(self.may_be_ahead());
-                most.saturating_sub(self.in_hand).min(below_cap.saturating_add(shares.ahead))
-            }
-        };
-        match self.is_quick() {
-            true => room,
-            false if shares.crowded => room.min(1_u32.saturating_sub(self.in_hand)).min(shares.slow),
-            false => room.min(shares.slow),
-        }
-    }
-
-    /// Its answers are quick: it gives its slots back at once, and may use every one.
-    fn is_quick(&self) -> bool {
-        self.cap.ahead() > 0
-    }
-
-    /// After its cap or what it has in hand changed.
-    fn count(&mut self, of_group: &mut Counts) {
-        let counts = Counts {
-            ahead: self.in_hand.saturating_sub(self.cap()),
-            slow: if self.is_quick() { 0 } else { self.in_hand },
-        };
-        of_group.ahead = of_group.ahead - self.counts.ahead + counts.ahead;
-        of_group.slow = of_group.slow - self.counts.slow + counts.slow;
-        self.counts = counts;
-    }
-
-    fn rule(&self, now: Timestamp, caps: Caps) -> Rule {
-        match self.due {
-            _ if self.asked.is_some() => Rule::Out,
-            Some(due) => match self.gate.allowance(now) {
-                Allowance::Nothing => Rule::Out,
-                Allowance::Probe => self.next_token(now).map_or(Rule::Ring, Rule::Timer),
-                // A probe waits for no row's time, a rest only adds to it.
-                Allowance::From(from) if self.gate.breaker() == Breaker::Closed => Rule::Timer(from.max(due)),
-                Allowance::From(from) => Rule::Timer(from),
-                Allowance::Free if self.slots(Shares::ALL, now) == 0 => Rule::Out,
-                Allowance::Free => {
-                    let from = self.next_token(now).map_or(due, |token| token.max(due));
-                    if from <= now { Rule::Ring } else { Rule::Timer(from) }
-                }
-            },
-            None if self.in_hand > 0 => Rule::Out,
-            None if self.is_marked(now, caps) => Rule::Remembered,
-            None => Rule::Forgotten,
-        }
-    }
-
-    /// Is it worth remembering while it is idle?
-    fn is_marked(&self, now: Timestamp, caps: Caps) -> bool {
-        self.cap.is_learned(caps) || self.gate.is_marked(now) || self.terms != Terms::default()
-    }
-
-    fn touch(&mut self, due: Option<Timestamp>) {
-        self.due = self.due.into_iter().chain(due).min();
-    }
 }
 
 impl Lanes {
@@ -533,95 +335,5 @@ impl Lanes {
 
     pub(super) fn known(&self) -> usize {
         self.lanes.len()
-    }
-
-    /// How many more slots may be taken by what does not give them back at once.
-    fn shares(&self) -> Shares {
-        let half = self.slots / 2;
-        let ahead = half.saturating_sub(self.counts.ahead);
-        if self.caps.ahead == 0 {
-            // Where no lane is ever known as quick, as among jobs, none is told apart as slow.
-            return Shares { ahead, ..Shares::ALL };
-        }
-        let slow = half.max(1);
-        let crowded = self.counts.slow >= slow - slow / 4;
-        Shares { ahead, slow: slow.saturating_sub(self.counts.slow), crowded }
-    }
-
-    /// As many of those that are held as may go go to the ring. After whatever frees a slot, or takes a lane that was to use
-    /// one from the ring.
-    fn release(&mut self) {
-        let Shares { slow, crowded, .. } = self.shares();
-        for _ in 0..slow {
-            let Some(first) = self.held.first_entry() else { return };
-            if crowded && first.key().0 {
-                return;
-            }
-            let lane = first.remove();
-            if let Some(state) = self.lanes.get_mut(&lane) {
-                state.place = Place::Out;
-            }
-            self.put(lane);
-        }
-    }
-
-    /// Moves the lanes whose time has come from the timers to the ring.
-    fn wake(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
-        while let Some(&(due, lane)) = self.timers.first()
-            && due <= self.now
-        {
-            self.put(lane);
-        }
-    }
-
-    /// Moves a lane from where it waits to where it belongs, after anything about it changed.
-    fn put(&mut self, lane: Lane) {
-        let Some(state) = self.lanes.get_mut(&lane) else { return };
-        state.count(&mut self.counts);
-        let rule = state.rule(self.now, self.caps);
-        match (state.place, &rule) {
-            (Place::Ring(_), Rule::Ring) => return,
-            (Place::Held(key), Rule::Ring) if !state.is_quick() => {
-                let now = (state.in_hand > 0, key.1, key.2);
-                self.held.remove(&key);
-                self.held.insert(now, lane);
-                state.place = Place::Held(now);
-                return;
-            }
-            (Place::Ring(seat), _) => {
-                self.ring.leave(lane, seat);
-                state.turn.seat = Some(seat);
-            }
-            (Place::Timer(due), _) => _ = self.timers.remove(&(due, lane)),
-            (Place::Remembered(number), _) => _ = self.remembered.remove(&number),
-            (Place::Held(key), _) => _ = self.held.remove(&key),
-            (Place::Out, _) => {}
-        }
-        if !matches!(rule, Rule::Ring) && state.asked.is_none() {
-            state.turn = Turn::default();
-        }
-        state.place = match rule {
-            Rule::Out => Place::Out,
-            Rule::Timer(due) => {
-                self.timers.insert((due, lane));
-                Place::Timer(due)
-            }
-            Rule::Ring => Place::Ring(self.ring.sit(lane, state.turn.seat.take())),
-            Rule::Remembered => {
-                self.drawn += 1;
-                self.remembered.insert(self.drawn, lane);
-                Place::Remembered(self.drawn)
-            }
-            Rule::Forgotten => {
-                self.lanes.remove(&lane);
-                return;
-            }
-        };
-        if self.remembered.len() > REMEMBERED
-            && let Some((_, oldest)) = self.remembered.pop_first()
-        {
-            self.lanes.remove(&oldest);
-        }
     }
 }

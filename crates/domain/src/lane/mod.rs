@@ -11,7 +11,8 @@
 //! * `bucket`: how many may go now where its owner set a rate.
 //! * `gate`: whether one may send at all: its breaker, and the rest its receiver asked for.
 //! * `drr`: whose turn it is, deficit round robin.
-//! * `group`: the lanes of one group, and the one place that says where a lane waits.
+//! * `group`: the lanes of one group, and what takes a slot and gives one back. Under it `state` (one lane), `shares` (how
+//!   much of the slots is for lanes that are quick) and `places` (the one that says where a lane waits).
 //!
 //! Knows no storage, no clock and no receiver. Nothing here costs time by the number of lanes: those that are due
 //! wait in a ring, those that will be in a timer set, and those that may not go now (cap, no row) nowhere at all.
@@ -30,7 +31,7 @@ mod terms;
 
 pub use cap::{Answer, Caps};
 pub use drr::QUANTUM;
-pub use gate::{Breaker, Recorded, Sign};
+pub use gate::{Breaker, Record, Recorded, Sign};
 pub use id::Lane;
 pub use terms::Terms;
 

@@ -171,6 +171,8 @@ CREATE INDEX delivery_queue_due ON delivery_queue (lane, due_at, id) WHERE node 
 CREATE INDEX delivery_queue_out ON delivery_queue (lane) WHERE number IS NOT NULL AND node IS NOT NULL;
 -- The order of lanes that have one.
 CREATE INDEX delivery_queue_order ON delivery_queue (lane, number) WHERE number > 0;
+-- Of a lane whose breaker is half open, its one probe (1).
+CREATE INDEX delivery_queue_probe ON delivery_queue (lane) WHERE trigger = 1 AND node IS NOT NULL;
 
 -- Closed attempts. Inserted once, never updated.
 CREATE TABLE attempts (

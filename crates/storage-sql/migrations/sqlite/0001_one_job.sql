@@ -151,6 +151,8 @@ CREATE INDEX delivery_queue_due ON delivery_queue (lane, due_at, id, node) WHERE
 CREATE INDEX delivery_queue_order ON delivery_queue (lane, number) WHERE number > 0;
 -- What is in flight of them.
 CREATE INDEX delivery_queue_out ON delivery_queue (lane) WHERE number > 0 AND node IS NOT NULL;
+-- Of a lane whose breaker is half open, its one probe (1).
+CREATE INDEX delivery_queue_probe ON delivery_queue (lane) WHERE trigger = 1 AND node IS NOT NULL;
 
 -- Closed attempts. Inserted once, never updated.
 CREATE TABLE attempts (

@@ -1,7 +1,18 @@
 //! What went wrong in a transaction, and what follows from it.
 
+use std::{future::Future, time::Duration};
+
 use storage::StorageError;
 use tokio_postgres::{Error, error::SqlState};
+
+/// How long a server may say nothing to what is rather refused than kept waiting: well over its own bound for a lock, and
+/// longer than a disk that is merely slow takes for a commit.
+const SILENT: Duration = Duration::from_secs(5);
+
+/// As far as `work` is over within [`SILENT`].
+pub(crate) async fn answered<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::time::timeout(SILENT, work).await.unwrap_or(Err(Fault::Silent))
+}
 
 /// Why a verb stopped.
 #[derive(Debug)]
@@ -10,6 +21,8 @@ pub(crate) enum Fault {
     Sql(Error),
     /// There is no session to write over: one could not be made.
     Unconnected(Error),
+    /// It said nothing for [`SILENT`], though the connection stands.
+    Silent,
     /// The verb itself has no better answer.
     Answer(StorageError),
 }
@@ -43,9 +56,13 @@ impl Fault {
         matches!(self, Fault::Sql(error) if error.code() == Some(&SqlState::DIVISION_BY_ZERO))
     }
 
-    /// The connection is gone, or about to be.
+    /// The connection is gone, or about to be, or of no use.
     pub(crate) fn is_disconnect(&self) -> bool {
-        let Fault::Sql(error) = self else { return false };
+        let error = match self {
+            Fault::Sql(error) => error,
+            Fault::Silent => return true,
+            Fault::Unconnected(_) | Fault::Answer(_) => return false,
+        };
         error.code().is_none_or(|code| {
             // 57P: the server stops, or an operator ended the session. 25P: it sat too long in a transaction.
             code.code().starts_with("08") || code.code().starts_with("57P") || code.code().starts_with("25P0")
@@ -62,7 +79,7 @@ impl Fault {
     pub(crate) fn is_of_the_server(&self) -> bool {
         let error = match self {
             Fault::Sql(error) => error,
-            Fault::Unconnected(_) => return true,
+            Fault::Unconnected(_) | Fault::Silent => return true,
             Fault::Answer(_) => return false,
         };
         let code = error.code().map_or("", SqlState::code);
@@ -80,6 +97,7 @@ impl Fault {
         }
         match self {
             Fault::Sql(error) | Fault::Unconnected(error) => StorageError::refused(words(&error)),
+            Fault::Silent => StorageError::refused(format!("PostgreSQL said nothing for {SILENT:?}")),
             Fault::Answer(error) => error,
         }
     }

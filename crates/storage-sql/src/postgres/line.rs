@@ -1,12 +1,16 @@
 //! Lines: commands of one kind wait in one, and what queued up while the last batch was being written is the next.
 //! Nothing waits for a timer.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use storage::{Result, StorageError, Wake};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{fault::Fault, link::Link, transaction::Transaction};
+use super::{
+    fault::{Fault, answered},
+    link::Link,
+    transaction::Transaction,
+};
 use crate::effects::{Effects, Hub};
 
 /// Enough that a commit costs each command next to nothing, few enough that the first of them is answered soon.
@@ -20,7 +24,8 @@ pub(crate) trait Verb: 'static {
     /// How many share a transaction.
     const MOST: usize = 1;
 
-    /// True of what begins something: where somebody else's lock holds it up it is refused, rather than kept waiting.
+    /// True of what begins something: where somebody else's lock holds it up, or the server says nothing, it is refused
+    /// rather than kept waiting.
     const REFUSES: bool = false;
 
     /// What it runs, prepared when it connects.
@@ -55,6 +60,10 @@ pub(crate) struct Serving<V: Verb> {
     hub: Arc<Hub>,
     /// Somebody else's lock held up the last that was written: the next one waits for none.
     held_up: bool,
+    /// The server said nothing to the last that was written: nobody waits for it to say nothing once more.
+    silent: bool,
+    /// Whether the last commit stands is not known.
+    uncertain: bool,
 }
 
 /// One that a lock holds up may be the only one; where two are, all the others are not tried any more.
@@ -63,7 +72,14 @@ const HELD_UP: usize = 2;
 impl<V: Verb> Line<V> {
     pub(crate) fn new(link: &Arc<Mutex<Link>>, hub: &Arc<Hub>) -> (Self, Serving<V>) {
         let (sender, arrivals) = mpsc::unbounded_channel();
-        let serving = Serving { arrivals, link: link.clone(), hub: hub.clone(), held_up: false };
+        let serving = Serving {
+            arrivals,
+            link: link.clone(),
+            hub: hub.clone(),
+            held_up: false,
+            silent: false,
+            uncertain: false,
+        };
         (Self(std::sync::Mutex::new(Some(sender))), serving)
     }
 
@@ -92,6 +108,12 @@ impl<V: Verb> Serving<V> {
         while self.arrivals.recv_many(&mut batch, V::MOST).await > 0 {
             batch.sort_by_key(|asked| V::key(&asked.command));
             self.write(std::mem::take(&mut batch)).await;
+            if std::mem::take(&mut self.silent) {
+                self.refuse_waiting(&Fault::Silent.into_answer());
+            }
+            if std::mem::take(&mut self.uncertain) {
+                self.find_out().await;
+            }
         }
     }
 
@@ -119,14 +141,13 @@ impl<V: Verb> Serving<V> {
                     "a batch was not answered by a commit"
                 );
                 self.held_up = fault.is_lock_timeout();
+                self.silent = matches!(fault, Fault::Silent);
+                self.uncertain = unknown;
                 let error = fault.into_answer();
                 if unknown { StorageError::Unavailable { detail: error.to_string(), unknown } } else { error }
             }
         };
         answer(replies, std::iter::repeat_with(|| Err(error.clone())));
-        if matches!(error, StorageError::Unavailable { unknown: true, .. }) {
-            self.find_out().await;
-        }
     }
 
     /// So that a poisoned command fails by itself.
@@ -141,6 +162,10 @@ impl<V: Verb> Serving<V> {
                 let _ = reply.send(Err(StorageError::Overloaded));
                 continue;
             }
+            if self.silent || self.uncertain {
+                let _ = reply.send(Err(StorageError::refused("the server was lost over what came before")));
+                continue;
+            }
             Box::pin(self.write(vec![Asked { command, reply }])).await;
             held_up += usize::from(self.held_up);
         }
@@ -148,11 +173,12 @@ impl<V: Verb> Serving<V> {
 
     async fn attempt(&self, commands: &[V::Command]) -> std::result::Result<Vec<V::Answer>, Stopped> {
         let mut link = self.link.lock().await;
-        let session = link.session().await.map_err(|fault| Stopped { fault, unknown: false })?;
+        let session = in_time::<V, _>(link.session()).await;
+        let session = session.map_err(|fault| Stopped { fault, unknown: false })?;
         let tx = Transaction::new(session, &self.hub);
         let tx = tx.hurried(V::REFUSES && self.held_up);
         let mut effects = self.hub.begin();
-        match V::write(&tx, &mut effects, commands).await {
+        match in_time::<V, _>(V::write(&tx, &mut effects, commands)).await {
             Ok(answers) => {
                 self.hub.publish(effects);
                 Ok(answers)
@@ -168,19 +194,29 @@ impl<V: Verb> Serving<V> {
         }
     }
 
+    /// Who waits is told now.
+    fn refuse_waiting(&mut self, error: &StorageError) {
+        while let Ok(asked) = self.arrivals.try_recv() {
+            let _ = asked.reply.send(Err(error.clone()));
+        }
+    }
+
     /// Whether the last commit stands is not known. Once its server process is surely over, whoever runs or sends is
     /// told to compare what it holds with what the rows say.
     async fn find_out(&mut self) {
         let mut pause = Duration::from_millis(50);
         loop {
-            let found = self.link.lock().await.outlive_lost().await;
+            let mut link = self.link.lock().await;
+            let found = match in_time::<V, _>(async { link.session().await.map(drop) }).await {
+                Ok(()) => link.outlive_lost().await,
+                Err(fault) => Err(fault.into_answer()),
+            };
+            drop(link);
             match found {
                 Ok(()) => break,
                 Err(error) => {
-                    // Who waits is told now: the outage may be long.
-                    while let Ok(asked) = self.arrivals.try_recv() {
-                        let _ = asked.reply.send(Err(error.clone()));
-                    }
+                    // The outage may be long.
+                    self.refuse_waiting(&error);
                     if self.arrivals.is_closed() {
                         return;
                     }
@@ -193,6 +229,13 @@ impl<V: Verb> Serving<V> {
         effects.wake(Wake::Uncertain);
         self.hub.publish(effects);
     }
+}
+
+/// What is rather refused than kept waiting waits for no silent server, either.
+async fn in_time<V: Verb, T>(
+    work: impl Future<Output = std::result::Result<T, Fault>>,
+) -> std::result::Result<T, Fault> {
+    if V::REFUSES { answered(work).await } else { work.await }
 }
 
 /// Why a batch has no answers; `unknown` if it may stand all the same.

@@ -10,7 +10,7 @@ use tokio_postgres::{
 };
 
 use super::{
-    fault::{Fault, words},
+    fault::{Fault, answered},
     plans::Plans,
     reads::for_postgres,
     session::Bounds,
@@ -287,9 +287,14 @@ impl Link {
     async fn outlive(&mut self, lost: &Backend) -> Result<(), StorageError> {
         let session = self.session().await.map_err(Fault::into_answer)?;
         for _ in 0..100 {
-            let ended = session.client.query(END_BACKEND, &[&lost.pid, &lost.started]).await;
-            if ended.map_err(|error| StorageError::refused(words(&error)))?.is_empty() {
-                return Ok(());
+            let ended = async { Ok(session.client.query(END_BACKEND, &[&lost.pid, &lost.started]).await?) };
+            match answered(ended).await {
+                Ok(ended) if ended.is_empty() => return Ok(()),
+                Ok(_) => {}
+                Err(fault) => {
+                    self.lose(false);
+                    return Err(fault.into_answer());
+                }
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

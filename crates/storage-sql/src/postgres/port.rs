@@ -12,7 +12,7 @@ use domain::{
     fleet::Holds,
     id::{DeliveryId, EndpointId, EventId, JobId, RecoveryId, Tenant, TenantId},
     job::Job,
-    lane::{Ask, Lane, Recorded, Standing},
+    lane::{Ask, Lane, Record, Standing},
     lease::Fence,
     retention::Tombstone,
     task::TaskName,
@@ -202,7 +202,7 @@ impl Endpoints for Postgres {
         self.readers.events(tenant, after, limit).await
     }
 
-    async fn endpoint_record(&self, id: EndpointId) -> Result<Vec<Recorded>> {
+    async fn endpoint_record(&self, id: EndpointId) -> Result<Record> {
         self.readers.record(id).await
     }
 

@@ -16,7 +16,7 @@ use domain::{
     event::{EventKind, EventSet},
     id::{DeliveryId, EndpointId, JobId, RecoveryId, Tenant},
     job::{Job, Status},
-    lane::{Breaker, Lane, Recorded},
+    lane::{Breaker, Lane, Record},
     retention::Tombstone,
     task::TaskName,
     time::Timestamp,
@@ -30,7 +30,7 @@ use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, types::ToSql};
 
 use super::{
     columns::Fixed,
-    fault::{Fault, words},
+    fault::{Fault, answered, words},
     link::{Address, Params, typed},
     migrate::MIGRATIONS,
     nodes::{self, ROSTER},
@@ -95,10 +95,9 @@ impl Readers {
             return Ok(reader.clone());
         }
         let address = self.address.clone();
-        let connected = self.runtime.spawn(async move { address.reading().await }).await;
-        let client = connected
-            .map_err(|_| StorageError::Closed)?
-            .map_err(|error| StorageError::refused(words(&error)))?;
+        let connecting = async move { address.reading().await.map_err(Fault::Unconnected) };
+        let connected = self.runtime.spawn(answered(connecting)).await;
+        let client = connected.map_err(|_| StorageError::Closed)?.map_err(Fault::into_answer)?;
         let reader = Arc::new(Reader { client, prepared: Mutex::default() });
         *slot = Some(reader.clone());
         Ok(reader)
@@ -115,13 +114,28 @@ impl Readers {
         }
     }
 
+    /// What lies under a key. That takes no time: a server that says nothing to it is not waited for.
     pub(crate) async fn one<T>(
         &self,
         sql: &'static str,
         params: &Params<'_>,
         read: impl Fn(&Row) -> Result<T>,
     ) -> Result<Option<T>> {
-        self.rows(sql, params).await?.first().map(read).transpose()
+        let rows = answered(async { Ok(self.rows(sql, params).await?) }).await;
+        if matches!(rows, Err(Fault::Silent)) {
+            self.leave();
+        }
+        rows.map_err(Fault::into_answer)?.first().map(read).transpose()
+    }
+
+    /// The connections are made anew: what queued up on these in the meantime would come first, answers that nobody waits
+    /// for any more. A longer read that is under way keeps its own.
+    fn leave(&self) {
+        for slot in &self.slots {
+            if let Ok(mut slot) = slot.try_lock() {
+                slot.take();
+            }
+        }
     }
 
     pub(crate) async fn many<T>(
@@ -341,9 +355,11 @@ impl Readers {
         Ok(Health::of(waiting.unsigned_abs(), &self.many(cold::SAMPLES, key, rows::sample).await?))
     }
 
-    pub(crate) async fn record(&self, id: EndpointId) -> Result<Vec<Recorded>> {
+    pub(crate) async fn record(&self, id: EndpointId) -> Result<Record> {
         let most = i64::from(Breaker::RECORDED);
-        self.many(cold::RECORD, &[&Fixed(id.to_bytes()), &most], rows::recorded).await
+        let latest = self.many(cold::RECORD, &[&Fixed(id.to_bytes()), &most], rows::recorded).await?;
+        let probing = !self.rows(cold::PROBE_OUT, &[&Lane::of_endpoint(id).0]).await?.is_empty();
+        Ok(Record { latest, probing })
     }
 
     pub(crate) async fn lanes(&self) -> Result<Vec<LaneStart>> {

@@ -15,7 +15,7 @@ use domain::{
     fleet::Holds,
     id::{DeliveryId, EndpointId, EventId, JobId, RecoveryId, Tenant, TenantId},
     job::Job,
-    lane::{Ask, Lane, Recorded, Standing},
+    lane::{Ask, Lane, Record, Standing},
     lease::Fence,
     retention::Tombstone,
     task::TaskName,
@@ -189,7 +189,7 @@ impl Endpoints for Sqlite {
         self.readers.read(move |c| reads::events(c, tenant, after, limit)).await
     }
 
-    async fn endpoint_record(&self, id: EndpointId) -> Result<Vec<Recorded>> {
+    async fn endpoint_record(&self, id: EndpointId) -> Result<Record> {
         self.readers.read(move |c| reads::record(c, id)).await
     }
 

@@ -9,7 +9,7 @@ use domain::{
     event::EventKind,
     id::{DeliveryId, EndpointId, EventId, JobId, RecoveryId, Tenant},
     job::{Job, Status},
-    lane::{Breaker, Lane, Recorded},
+    lane::{Breaker, Lane, Record},
     retention::Tombstone,
     task::TaskName,
     time::Timestamp,
@@ -265,8 +265,10 @@ pub(crate) fn health(c: &Connection, id: EndpointId, at: Moment) -> Result<Healt
 }
 
 /// What its latest attempts said of one.
-pub(crate) fn record(c: &Connection, id: EndpointId) -> Result<Vec<Recorded>, Fault> {
-    many(c, cold::RECORD, params![id.to_bytes(), Breaker::RECORDED], |row| rows::recorded(row))
+pub(crate) fn record(c: &Connection, id: EndpointId) -> Result<Record, Fault> {
+    let latest = many(c, cold::RECORD, params![id.to_bytes(), Breaker::RECORDED], |row| rows::recorded(row))?;
+    let probing = c.prepare_cached(cold::PROBE_OUT)?.exists([Lane::of_endpoint(id).0])?;
+    Ok(Record { latest, probing })
 }
 
 /// Every lane with something queued.

@@ -199,6 +199,24 @@ impl Cluster {
         }
     }
 
+    /// Stops the server and all of its sessions where they stand, until this is dropped: connections stay open, and
+    /// nobody answers.
+    ///
+    /// # Panics
+    /// If its processes cannot be found.
+    pub fn freeze(&self) -> Frozen {
+        let pid_file = fs::read_to_string(self.data().join("postmaster.pid"));
+        let server = pid_file.ok().and_then(|text| text.lines().next()?.trim().parse().ok());
+        let server: u32 = server.unwrap_or_else(|| panic!("{self:?} is not running"));
+        // It first, so that it begins no more.
+        let mut frozen = Frozen(vec![server]);
+        signal("STOP", &frozen.0);
+        let children = children(server);
+        signal("STOP", &children);
+        frozen.0.extend(children);
+        frozen
+    }
+
     fn data(&self) -> PathBuf {
         self.home.join("data")
     }
@@ -234,6 +252,33 @@ impl Cluster {
         let said = [output.stdout, output.stderr].concat();
         Err(Failure(format!("{program}: {}: {}", output.status, String::from_utf8_lossy(&said).trim_end())))
     }
+}
+
+/// The processes of a server that does nothing ([`Cluster::freeze`]).
+#[derive(Debug)]
+pub struct Frozen(Vec<u32>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("CONT", &self.0);
+    }
+}
+
+fn children(of: u32) -> Vec<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name, which may hold anything: state and parent.
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent(*pid) == Some(of)).collect()
+}
+
+/// One that is gone already needs none.
+fn signal(name: &str, to: &[u32]) {
+    let pids = to.iter().map(|pid| format!(" {pid}")).collect::<String>();
+    let _ = Command::new("sh").args(["-c", &format!("kill -{name}{pids}")]).stderr(Stdio::null()).status();
 }
 
 fn unprivileged(run_as: &[String], program: &Path) -> Command {

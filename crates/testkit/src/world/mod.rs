@@ -7,6 +7,7 @@ mod gate;
 mod node;
 mod outside;
 mod people;
+mod relay;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use domain::{
 use storage::{Engine, Listener, Wake};
 use tokio::runtime::Runtime;
 
-pub use self::gate::Relay;
+pub use self::relay::Relay;
 use self::{
     check::Checks,
     gate::Call,

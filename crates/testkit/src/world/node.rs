@@ -21,10 +21,7 @@ use executor::Executor;
 use storage::Engine;
 use tokio::runtime::Runtime;
 
-use super::{
-    gate::{Gate, Relay},
-    outside::Outside,
-};
+use super::{gate::Gate, outside::Outside, relay::Relay};
 use crate::{HandClock, SeededDice};
 
 /// Enough turns for whatever one answer sets off to come to rest.

@@ -112,6 +112,12 @@ fn what_was_claimed_is_read_by_seeks() {
     }
 }
 
+/// Beside whatever else of its lane is out.
+#[test]
+fn a_probe_is_found_by_a_seek() {
+    expect("PROBE_OUT", &["SEARCH delivery_queue USING INDEX delivery_queue_probe (lane=?)"]);
+}
+
 /// A page is a walk along one key from where it begins: no sort, whatever the filters.
 #[test]
 fn lists_sort_nothing() {
