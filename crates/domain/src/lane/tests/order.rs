@@ -31,6 +31,9 @@ fn op() -> impl Strategy<Value = Op> {
 /// A row that waits, and whether a claim came back without it that was made after it came.
 type Waits = (u32, bool);
 
+/// How many were claimed, and when the next is due.
+type Answered = (u32, Option<i64>);
+
 struct Order {
     lanes: Lanes,
     waiting: VecDeque<Waits>,
@@ -39,7 +42,7 @@ struct Order {
     now: i64,
     asks: Vec<Ask>,
     /// What the claim that is out has claimed, and how many rows had come by then.
-    claimed: Option<(Vec<(u32, Option<i64>)>, u32)>,
+    claimed: Option<(Vec<Answered>, u32)>,
     slots: u32,
 }
 
