@@ -31,8 +31,8 @@ fn op() -> impl Strategy<Value = Op> {
 /// A row that waits, and whether a claim came back without it that was made after it came.
 type Waits = (u32, bool);
 
-/// How many an ask got, and when the next is due.
-type Got = (u32, Option<i64>);
+/// How many were claimed, and when the next is due.
+type Answered = (u32, Option<i64>);
 
 struct Order {
     lanes: Lanes,
@@ -42,7 +42,7 @@ struct Order {
     now: i64,
     asks: Vec<Ask>,
     /// What the claim that is out has claimed, and how many rows had come by then.
-    claimed: Option<(Vec<Got>, u32)>,
+    claimed: Option<(Vec<Answered>, u32)>,
     slots: u32,
 }
 
