@@ -39,14 +39,16 @@ const BESIDE: Duration = Duration::from_millis(250);
 
 /// ?1 limit, ?2 disabled, ?3 deleted (reasons), ?4 finished, ?5 failed: what waits in the lanes of closed endpoints.
 /// Beside the lane of one that is only disabled, pings go on.
-const FAIL_WAITING: &str = "WITH w AS MATERIALIZED (SELECT q.id, c.state FROM \
-     (SELECT s.lane, s.state FROM endpoint_sequence s WHERE s.state <> 0 UNION ALL \
-     SELECT s.beside, s.state FROM endpoint_sequence s WHERE s.state <> 0 AND s.state = 2) c CROSS JOIN LATERAL \
+const FAIL_WAITING: &str = "WITH w AS MATERIALIZED (SELECT q.id FROM \
+     (SELECT s.lane FROM endpoint_sequence s WHERE s.state <> 0 UNION ALL \
+     SELECT s.beside FROM endpoint_sequence s WHERE s.state <> 0 AND s.state = 2) c CROSS JOIN LATERAL \
      (SELECT id FROM delivery_queue WHERE lane = c.lane AND node IS NULL ORDER BY due_at, id LIMIT $1 \
      FOR UPDATE SKIP LOCKED) q LIMIT $1), \
-     gone AS (DELETE FROM delivery_queue q USING w WHERE q.id = w.id AND q.id = ANY (ARRAY(SELECT id FROM w)) \
-     RETURNING q.id, q.tenant, q.attempt, q.last_outcome, w.state), \
-     failed AS (UPDATE deliveries d SET status = $5, reason = CASE g.state WHEN 2 THEN $3::bigint ELSE $2::bigint END, \
+     gone AS (DELETE FROM delivery_queue q WHERE q.id = ANY (ARRAY(SELECT id FROM w)) \
+     RETURNING q.id, q.tenant, q.attempt, q.last_outcome, \
+     EXISTS (SELECT 1 FROM endpoint_sequence s WHERE s.lane = q.lane AND s.state <> 0 AND s.state = 2) \
+     OR EXISTS (SELECT 1 FROM endpoint_sequence s WHERE s.beside = q.lane AND s.state <> 0 AND s.state = 2) AS deleted), \
+     failed AS (UPDATE deliveries d SET status = $5, reason = CASE WHEN g.deleted THEN $3::bigint ELSE $2::bigint END, \
      finished_at = $4, attempts = g.attempt, last_outcome = g.last_outcome FROM gone g \
      WHERE d.tenant = g.tenant AND d.id = g.id AND d.status = 0) SELECT count(*) FROM gone";
 

@@ -5,12 +5,12 @@ use storage::{Announce, JobHold, Requeue, Written};
 use tokio_postgres::Row;
 
 use super::{
-    columns::{Fixed, sought, span},
+    columns::{Fixed, JOINED, sought, span},
     conclusion::{self, Conclusion},
     fault::Fault,
     finish::{bad_row, reread},
     hearers,
-    line::{MANY, Verb},
+    line::Verb,
     link::Params,
     payload::INSERT_PAYLOADS,
     transaction::{STAND, Transaction, nothing},
@@ -37,7 +37,7 @@ pub(crate) struct Requeues;
 impl Verb for Requeues {
     type Command = Requeue;
     type Answer = Written;
-    const MOST: usize = MANY;
+    const MOST: usize = JOINED;
     const STATEMENTS: &'static [&'static str] = &[REQUEUE];
 
     fn key(requeue: &Requeue) -> [u8; 16] {

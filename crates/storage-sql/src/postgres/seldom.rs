@@ -167,11 +167,10 @@ async fn resend(
 /// Arrays: ?1 id, ?2 node, ?3 epoch, ?4 attempt: their attempts never opened, and none is a
 /// probe any more. Answers with ids, lanes and due times.
 const PUT_BACK: &str = concat!(
-    "WITH back AS MATERIALIZED (SELECT q.id FROM delivery_queue q \
-     JOIN UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (id, node, epoch, attempt) \
-     ON q.id = u.id AND q.node = u.node AND q.epoch = u.epoch AND q.attempt = u.attempt AND ",
+    "WITH back AS MATERIALIZED (SELECT q.id FROM delivery_queue q WHERE ",
     sought!("$1"),
-    " ORDER BY q.id FOR UPDATE OF q) \
+    " AND ((q.id, q.node, q.epoch, q.attempt) IN (SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], \
+     $4::bigint[]))) IS TRUE ORDER BY q.id FOR UPDATE) \
      UPDATE delivery_queue q SET node = NULL, epoch = NULL, started_at = NULL, attempt = q.attempt - 1, \
      trigger = CASE WHEN q.trigger = 1 THEN 0 ELSE q.trigger END \
      WHERE q.id = ANY (ARRAY(SELECT id FROM back)) RETURNING q.id, q.lane, q.due_at"

@@ -11,11 +11,12 @@ use tokio_postgres::Row;
 
 use super::{
     aftermath::{self, Aftermath},
-    columns::{Fixed, Id, sought},
+    columns::{Fixed, Id, JOINED, sought},
     conclusion,
     fault::Fault,
     hearers,
     line::{MANY, Verb},
+    link::Params,
     payload::INSERT_PAYLOADS,
     submit::id_of,
     transaction::{STAND, Transaction},
@@ -164,24 +165,23 @@ impl Held {
     }
 
     async fn wait(&self, tx: &Transaction<'_>) -> Result<Vec<Row>, Fault> {
-        if self.id.is_empty() {
-            return Ok(Vec::new());
+        let mut waiting = Vec::with_capacity(self.id.len());
+        for start in (0..self.id.len()).step_by(JOINED) {
+            let part = start..self.id.len().min(start + JOINED);
+            let params: &Params<'_> = &[
+                &&self.id[part.clone()],
+                &&self.node[part.clone()],
+                &&self.epoch[part.clone()],
+                &&self.attempt[part.clone()],
+                &&self.due[part.clone()],
+                &&self.steps[part.clone()],
+                &&self.since[part.clone()],
+                &&self.outcome[part.clone()],
+                &&self.floor[part],
+            ];
+            waiting.extend(tx.rows(WAIT_AGAIN, params).await?);
         }
-        tx.rows(
-            WAIT_AGAIN,
-            &[
-                &self.id,
-                &self.node,
-                &self.epoch,
-                &self.attempt,
-                &self.due,
-                &self.steps,
-                &self.since,
-                &self.outcome,
-                &self.floor,
-            ],
-        )
-        .await
+        Ok(waiting)
     }
 }
 
