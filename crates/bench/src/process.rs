@@ -94,19 +94,35 @@ fn find(text: &str, name: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        process::{Command, Stdio},
+    };
+
     use super::*;
 
+    /// One of its own: threads of other tests come and go in this one.
     #[test]
-    fn sees_this_process_work() {
-        let pid = std::process::id();
+    fn sees_a_process_work() {
+        let work = "read go; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; read end";
+        let mut child = Command::new("sh")
+            .args(["-c", work])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("there is a shell");
+        let (pid, mut go) = (child.id(), child.stdin.take().expect("it is piped"));
         let before = Usage::of(pid);
-        let begin = std::time::Instant::now();
-        while begin.elapsed().as_millis() < 60 {
-            std::hint::black_box(Usage::of(pid));
+        go.write_all(b"go\n").expect("it reads");
+        let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
+        said.read_line(&mut String::new()).expect("it says when it is done");
+        assert!(Usage::of(pid).since(before).cpu > 0.0);
+        // It waits for the end now, or is about to.
+        while Usage::of(pid).since(before).wakeups == 0 {
+            std::thread::yield_now();
         }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        let used = Usage::of(pid).since(before);
-        assert!(used.cpu > 0.0 && used.wakeups > 0, "{used:?}");
-        assert!(resident_mib(pid) > 0.5);
+        assert!(resident_mib(pid) > 0.1);
+        drop(go);
+        child.wait().expect("it ends");
     }
 }
