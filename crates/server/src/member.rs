@@ -17,7 +17,7 @@ use domain::{
     task::TaskSpec,
 };
 use executor::Executor;
-use storage::{Engine, Listener, Renewed, Roster, Shared, Wake};
+use storage::{Engine, Listener, Renewed, Roster, Shared, StorageError, Wake};
 use tokio::sync::Notify;
 
 use crate::lease::Lease;
@@ -37,6 +37,9 @@ pub(crate) struct Member {
     fence: Mutex<Fence>,
     /// Rung when the fleet changed.
     bell: Notify,
+    /// Whether it left. Held while it renews or leaves: it hears of its own leaving like everybody, and would take the
+    /// lease that is over for one that was lost, and join again.
+    left: tokio::sync::Mutex<bool>,
 }
 
 /// What a member is made of beside its place.
@@ -66,7 +69,7 @@ impl Member {
     pub(crate) fn new(parts: Parts, fence: Fence) -> Arc<Self> {
         parts.executor.let_go(|_| 0);
         parts.dispatcher.follow(Fleet::default(), fence.node);
-        Arc::new(Self { parts, fence: Mutex::new(fence), bell: Notify::new() })
+        Arc::new(Self { parts, fence: Mutex::new(fence), bell: Notify::new(), left: Default::default() })
     }
 
     /// The tasks are others: they are to be shared out anew.
@@ -74,15 +77,26 @@ impl Member {
         self.bell.notify_one();
     }
 
-    /// Stays a member for ever; drop it to stop.
+    /// Stays a member until it [leaves](Self::leave).
     pub(crate) async fn stay(self: Arc<Self>, mut next: Duration) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(next) => {}
                 () = self.bell.notified() => {}
             }
+            let left = self.left.lock().await;
+            if *left {
+                return;
+            }
             next = self.clone().renew().await;
         }
+    }
+
+    /// Gives up its place for good.
+    pub(crate) async fn leave(&self) -> Result<(), StorageError> {
+        let mut left = self.left.lock().await;
+        *left = true;
+        self.parts.engine.leave().await
     }
 
     /// Renews once, and does what follows from who else is there. Says when to do it again.

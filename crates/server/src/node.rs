@@ -276,7 +276,7 @@ impl Node {
         let close = async {
             self.executor.give_back().await;
             self.dispatcher.give_back().await;
-            if let Err(error) = self.engine.leave().await {
+            if let Err(error) = self.tasks.member.leave().await {
                 tracing::warn!(%error, "cannot leave; what is still held is free when the lease ends");
             }
             self.engine.close().await;
