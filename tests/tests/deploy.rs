@@ -130,7 +130,7 @@ fn the_image_is_made_of_what_is_there() {
         let mut words: Vec<_> = copy.split(' ').collect();
         let target = words.pop().expect("a target");
         if words[0] == "--from=build" {
-            assert_eq!(words[1..], ["/src/target/release/ringback"]);
+            assert_eq!(words[1..], ["/src/target/dist/ringback"]);
             assert_eq!(target, "/usr/local/bin/ringback");
             continue;
         }
@@ -150,7 +150,7 @@ fn the_image_is_made_of_what_is_there() {
     // The build's own words, in the profile and the directory of this test.
     let build = those(&all, "RUN").into_iter().find(|run| run.starts_with("cargo ")).expect("a build");
     let profile = if binary::target().join("debug").exists() { "dev" } else { "release" };
-    let words = build.replace("--release", &format!("--profile {profile} --offline"));
+    let words = build.replace("--profile dist", &format!("--profile {profile} --offline"));
     let output = Command::new("bash")
         .args(["-c", &format!("{words} --quiet")])
         .env("CARGO_TARGET_DIR", binary::target())

@@ -209,7 +209,7 @@ impl Bench {
         if kinds.iter().any(|kind| matches!(kind, Kind::Ringback | Kind::Pair)) && !ringback.is_file() {
             let path = ringback.display();
             return Err(format!(
-                "{path} is not there: build it (cargo build --release), or name it by --ringback"
+                "{path} is not there: build it (cargo build --profile dist), or name it by --ringback"
             )
             .into());
         }

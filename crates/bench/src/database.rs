@@ -24,7 +24,7 @@ impl Database {
             None => Some(Cluster::start().map_err(|failure| failure.to_string())?),
         };
         let url = match (&own, url) {
-            (Some(cluster), _) => cluster.url("postgres"),
+            (Some(cluster), _) => aged(cluster.url("postgres"))?,
             (None, url) => url.unwrap_or_default().to_owned(),
         };
         let directory = first_value(&url, "SHOW data_directory").unwrap_or_default();
@@ -61,6 +61,20 @@ impl Database {
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.server.map(Usage::of_family)
     }
+}
+
+/// A server that has run for a while has the files of its log, and uses them again. A new one makes one, of 16 MiB, each
+/// time that it needs one, every second or two here, and all who commit wait for it.
+fn aged(url: String) -> Outcome<String> {
+    for setting in ["min_wal_size = '1GB'", "max_wal_size = '4GB'"] {
+        query(&url, &format!("ALTER SYSTEM SET {setting}"))?;
+    }
+    query(&url, "SELECT pg_reload_conf()")?;
+    for _ in 0..64 {
+        query(&url, "SELECT pg_logical_emit_message(false, '', ''); SELECT pg_switch_wal()")?;
+    }
+    query(&url, "CHECKPOINT")?;
+    Ok(url)
 }
 
 /// A transaction that sees everything as it was when this was opened, until it is dropped.
